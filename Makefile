@@ -7,7 +7,7 @@ ARGS ?=
 # Where it is set, as in many containers, each of the many processes would compile all of its modules anew.
 unexport PYTHONDONTWRITEBYTECODE
 
-.PHONY: setup demo observe test check bench clean
+.PHONY: setup demo observe test soak check bench clean
 .DELETE_ON_ERROR:
 
 setup: $(STAMP)
@@ -34,6 +34,10 @@ ifeq ($(ARGS),)
 else
 	$(BIN)/pytest $(ARGS)
 endif
+
+# Tests that find more the more they try, with many more inputs than `make test` has time for.
+soak: $(STAMP)
+	$(BIN)/pytest -n 2 --dist loadfile -m "soak and not cluster" --hypothesis-profile=deep --timeout=3600 $(ARGS)
 
 check: $(STAMP)
 	$(BIN)/ruff check --no-cache .

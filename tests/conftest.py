@@ -1,6 +1,7 @@
 """What all tests share."""
 
 import ctypes
+import gc
 import os
 import signal
 from collections.abc import Generator
@@ -8,19 +9,46 @@ from pathlib import Path
 
 import pynvml
 import pytest
+from depth import DEEP
 from hypothesis import HealthCheck, settings
 
+from sentinel import logs
 from sentinel.demo import nvml as stand_in
 
 # CI judges a change by the same examples each time; everywhere else every run looks at new ones. How long one
 # takes says more of what else the machine does.
-settings.register_profile("here", deadline=None, suppress_health_check=[HealthCheck.too_slow])
+settings.register_profile(
+    "here", max_examples=25, deadline=None, suppress_health_check=[HealthCheck.too_slow]
+)
 settings.register_profile("ci", settings.get_profile("here"), derandomize=True)
 settings.register_profile("search", settings.get_profile("here"), max_examples=20_000)  # see CONTRIBUTING
-settings.load_profile("ci" if os.environ.get("CI") else "here")
+USUAL = "ci" if os.environ.get("CI") else "here"
+settings.register_profile(DEEP, settings.get_profile(USUAL), max_examples=500)  # `make soak`
+settings.load_profile(USUAL)
+
+# As our processes do: by itself structlog spells out every variable of a traceback.
+logs.to_stdout(alone=False)
 
 # A shell that runs tests in the background has SIGINT ignored, and so would everything that they start.
 signal.signal(signal.SIGINT, signal.default_int_handler)
+
+
+@pytest.hookimpl(wrapper=True)
+def pytest_collection() -> Generator[None, object, object]:
+    """Collect without looking for garbage, and never look through ten thousand tests for it again."""
+    gc.disable()
+    try:
+        return (yield)
+    finally:
+        gc.freeze()
+        gc.enable()
+
+
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    """Mark the property tests: the more examples, the more they find."""
+    for item in items:
+        if getattr(getattr(item, "obj", None), "is_hypothesis_test", False):
+            item.add_marker("soak")
 
 
 @pytest.hookimpl(wrapper=True)

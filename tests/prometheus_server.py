@@ -26,7 +26,7 @@ class Prometheus:
 
     def __init__(self, url: str) -> None:
         self.url = url
-        self._client = httpx.Client(base_url=url, trust_env=False, timeout=30.0)
+        self._client = httpx.Client(base_url=url, trust_env=False, verify=False, timeout=30.0)
 
     def ready(self) -> bool:
         try:

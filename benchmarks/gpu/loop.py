@@ -82,9 +82,9 @@ def main() -> int:
             raise
         finally:
             if wrong:
-                _show_logs(sandbox)
+                show_logs(sandbox)
             if kept is not None:
-                _keep(sandbox, kept)
+                keep_all(sandbox, kept)
     return 1 if wrong else 0
 
 
@@ -137,13 +137,15 @@ def _logs(sandbox: Sandbox) -> list[Path]:
     return [*sandbox.state_dir.glob("*.log"), *agents, *ranks]
 
 
-def _keep(sandbox: Sandbox, target: Path) -> None:
+def keep_all(sandbox: Sandbox, target: Path) -> None:
+    """Copy journal, logbook and all logs."""
     keep(sandbox, target)
     for log in _logs(sandbox):
         shutil.copy2(log, target / f"{log.parent.name}-{log.name}")
 
 
-def _show_logs(sandbox: Sandbox) -> None:
+def show_logs(sandbox: Sandbox) -> None:
+    """Print the end of each log of controller, agents and ranks."""
     for path in _logs(sandbox):
         print(f"--- {path}\n{path.read_text(errors='replace')[-2500:]}", flush=True)
 

@@ -16,7 +16,7 @@ from typing import NamedTuple
 
 import pynvml
 
-from benchmarks.gpu.loop import shape
+from benchmarks.gpu.loop import keep_all, shape, show_logs
 from sentinel.demo.fault import ranks
 from sentinel.demo.sandbox import Sandbox, SandboxError, wait
 
@@ -50,12 +50,13 @@ def main() -> int:
     parser = argparse.ArgumentParser(prog="python -m benchmarks.gpu.survivors", description=__doc__)
     parser.add_argument("--breaks", type=int, default=50)
     parser.add_argument("--for-s", type=float, default=1e9, help="begin no further one after so long")
+    parser.add_argument("--keep", type=Path, help="directory for the journal, the logbook and the logs")
     given = parser.parse_args()
     pynvml.nvmlInit()
     gpus = pynvml.nvmlDeviceGetCount()
     options, _ = shape(gpus)
     if gpus == 1:  # two ranks share it
-        options |= {"nodes": 3, "world": 2}
+        options |= {"nodes": 4, "world": 2}
     begun, held, took = time.monotonic(), list[Held](), list[tuple[str, float]]()
     with Sandbox.start(
         **options, step_seconds=0.02, nvml=True, job=JOB, policy=OFTEN, slack=False
@@ -75,9 +76,12 @@ def main() -> int:
                 print(f"break {number}: rank 0 is another process now")
                 break
             held.append(look(survivor))
-            if number % 10 == 0:
-                print(number, held[-1], flush=True)
+            print(number, *took[-1], held[-1], flush=True)
         generation = sandbox.steps()[-1]["g"]
+        if len(held) < given.breaks:
+            show_logs(sandbox)
+        if given.keep is not None:
+            keep_all(sandbox, given.keep)
     _report(held, took, generation, given.breaks)
     return 0 if len(held) == given.breaks else 1
 
@@ -96,10 +100,16 @@ def _break(sandbox: Sandbox, number: int) -> tuple[str, float]:
     fresh = next(line for line in sandbox.steps() if line["g"] > last["g"])
     for node in sandbox.cluster.nodes:
         sandbox.command("undrain", target=node.name, who="benchmark")
-    wait("whole again", 60.0, sandbox.ready)
+    wait("somebody to sit down next", 60.0, lambda: _spared(sandbox))
     seen = len(sandbox.steps())
     wait("20 more steps", 60.0, lambda: len(sandbox.steps()) > seen + 20)
     return name, fresh["at"] - at
+
+
+def _spared(sandbox: Sandbox) -> bool:
+    """Tell whether all ranks train and two standbys are warm; to wait for every one would take minutes."""
+    job = ((sandbox.status() or {}).get("jobs") or [{}])[0]
+    return job.get("stage") == "running" and len(job["seats"]) == sandbox.world and len(job["standbys"]) > 1
 
 
 def _report(held: Sequence[Held], took: Sequence[tuple[str, float]], generation: int, wanted: int) -> None:

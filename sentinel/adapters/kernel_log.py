@@ -47,6 +47,8 @@ class FileFollower:
         self._past, self._began = Past(), 0
         self._records = Records()
         self._file = -1
+        self._opened = 0, 0
+        """Which file that is."""
         self._rest = b""
         self._cut = 0
         """Bytes of the line in `_rest` that were not kept."""
@@ -73,7 +75,11 @@ class FileFollower:
     @property
     def _place(self) -> int:
         """Where the first line begins that was not given."""
-        return os.lseek(self._file, 0, os.SEEK_CUR) - len(self._rest) - self._cut
+        return self._here() - len(self._rest) - self._cut
+
+    def _here(self) -> int:
+        """How far the file was read."""
+        return os.lseek(self._file, 0, os.SEEK_CUR)
 
     def settle(self) -> None:
         """Let the next reader begin here: nothing that was read needs to be read again, but half a line."""
@@ -82,8 +88,7 @@ class FileFollower:
                 self._keep()
 
     def _keep(self) -> None:
-        file = os.fstat(self._file)
-        self._bookmark.keep(file.st_dev, file.st_ino, self._place)
+        self._bookmark.keep(*self._opened, self._place)
 
     def fileno(self) -> int:
         """No descriptor tells that a file grew: -1, poll by calling `read`."""
@@ -108,7 +113,10 @@ class FileFollower:
             self._past, self._began = Past(), 0
             self._keep()
         try:
-            replaced = self._was_replaced()  # asked first: what is written until then is in the old file
+            there = self._there()  # asked first: what is written until then is in the old file
+            if there == (*self._opened, self._here()) and b"\n" not in self._rest:
+                return []
+            replaced = there is not None and there[:2] != self._opened
             lines = self._next_lines()
             if replaced and not self.behind:
                 self.close()
@@ -127,10 +135,10 @@ class FileFollower:
 
     def _unread(self) -> bool:
         """Whether the file has more than was read."""
-        return os.lseek(self._file, 0, os.SEEK_CUR) < os.fstat(self._file).st_size
+        return self._here() < os.fstat(self._file).st_size
 
     def _next_lines(self) -> list[bytes]:
-        here = os.lseek(self._file, 0, os.SEEK_CUR)
+        here = self._here()
         if os.fstat(self._file).st_size < here:
             here = os.lseek(self._file, 0, os.SEEK_SET)
             self._rest, self._cut, self._past, self._began = b"", 0, Past(), 0
@@ -155,19 +163,21 @@ class FileFollower:
             place, cut = place + len(line) + cut + 1, 0
         return kept
 
-    def _was_replaced(self) -> bool:
+    def _there(self) -> tuple[int, int, int] | None:
+        """Which file has the path now, and how long it is; none between a rename and the new file."""
         try:
             there = self._path.stat()
         except OSError:
-            return False  # between the rename and the new file
-        ours = os.fstat(self._file)
-        return (there.st_dev, there.st_ino) != (ours.st_dev, ours.st_ino)
+            return None
+        return there.st_dev, there.st_ino, there.st_size
 
     def _open(self) -> None:
         self._records = Records()
         try:
             self._file = os.open(self._path, os.O_RDONLY | os.O_CLOEXEC | os.O_NONBLOCK)
             os.lseek(self._file, 0, os.SEEK_SET)  # a pipe or a device can't be read so
+            ours = os.fstat(self._file)
+            self._opened = ours.st_dev, ours.st_ino
             self.error = ""
         except OSError as error:
             self.close()

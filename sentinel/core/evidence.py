@@ -116,11 +116,14 @@ def recoveries(incident: Incident) -> list[tuple[Instant, Instant]]:
 
     Of a rank that moves at a step boundary nobody waits.
     """
+    steps = [fact.at for fact in incident.evidence if isinstance(fact, JobAdvanced)]
+    if not steps:
+        return []
     resumes = ((at, action) for at, action in incident.deeds if isinstance(action, Resume))
     forms = ((at, at) for at, action in resumes if at is not None and not action.pause)
     broke = [*((fact.at, fact.happened) for fact in breaks(incident)), *forms]
     spans, before = list[tuple[Instant, Instant]](), float("-inf")
-    for step in (fact.at for fact in incident.evidence if isinstance(fact, JobAdvanced)):
+    for step in steps:
         if since := [happened for at, happened in broke if before < at <= step]:
             spans.append((max(before, min(since)), step))
         before = step

@@ -1,6 +1,7 @@
 """The fold: one fact is learned, incidents are diagnosed, and what is missing is decided and recorded."""
 
 from collections.abc import Iterable, Iterator
+from itertools import repeat
 from typing import TypeAlias
 
 from sentinel.core import diagnose, settle
@@ -8,7 +9,7 @@ from sentinel.core.detect import once
 from sentinel.core.learn import learn
 from sentinel.core.record import record
 from sentinel.core.state import Rules, State
-from sentinel.core.touched import Touches
+from sentinel.core.touched import Touched
 from sentinel.model.action import Action
 from sentinel.model.decision import DEFERRED, Decision, deeds
 from sentinel.model.fact import Fact
@@ -57,12 +58,15 @@ def fold_together(state: State, facts: Iterable[Fact], rules: Rules) -> list[Fol
     state.begin()
     try:
         learned = [fact for fact in facts if _is_learned(state, fact, rules)]
-        decided = tuple(_decided(state, rules)) if learned else ()
+        decided = tuple(_decided(state, rules)) if state.is_news else ()
     except BaseException:
         state.abandon()
         raise
     state.commit()
-    return list(zip(learned, [*[DEFERRED] * (len(learned) - 1), decided], strict=False))
+    if not learned:
+        return []
+    last = learned.pop()
+    return [*zip(learned, repeat(DEFERRED), strict=False), (last, decided)]
 
 
 def foretell(state: State, fact: Fact, rules: Rules) -> tuple[Decision, ...]:
@@ -91,9 +95,8 @@ def retell(state: State, fact: Fact, decisions: tuple[Decision, ...], rules: Rul
 
 def _is_learned(state: State, fact: Fact, rules: Rules) -> bool:
     """Take a fact in, if it is news."""
-    if not once.is_news(state, fact):
+    if not once.hear(state, fact):
         return False
-    once.mark(state, fact)
     state.now = max(state.now, fact.at)
     learn(state, fact, rules)
     return True
@@ -101,16 +104,17 @@ def _is_learned(state: State, fact: Fact, rules: Rules) -> bool:
 
 def _decided(state: State, rules: Rules) -> Iterator[Decision]:
     """Go round until nothing is missing: what is decided may be what something else waits for."""
-    if not state.is_changed:
-        return
-    touched = Touches(state, rules)
-    if not touched().anything:
+    touched = Touched(state, rules)
+    if not touched.look():
         return
     for _ in range(ROUNDS):
         found = list(_diagnosed(state, rules))
+        touched.look()
         found += _settled(state, rules, settle.parts(state, rules, touched))
         if not found:
-            yield from _settled(state, rules, settle.pages(state, rules, touched))
+            for page in settle.pages(state, rules, touched):
+                record(state, page, rules)
+                yield page
             return
         yield from found
     raise UnsettledError(f"no end after {ROUNDS} rounds")

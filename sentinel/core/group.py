@@ -52,6 +52,11 @@ def find(state: State, topic: str) -> Incident | None:
     return next((incident for incident in state.open_incidents() if incident.topic == topic), None)
 
 
+def of_job(state: State, job: Job) -> Incident | None:
+    """Return the open incident of a job's symptoms."""
+    return find(state, job_topic(job.id))
+
+
 def with_fact(state: State, kind: type) -> Incident | None:
     """Return the open incident with a fact of this kind in evidence."""
     for incident in state.open_incidents():
@@ -100,7 +105,7 @@ def stopped(state: State, job: Job) -> Incident | None:
     """Return the open incident for whose sake a job was stopped last; none if a human has stopped it."""
     if job.stage is not JobStage.STOPPED or job.halted:
         return None
-    about = [each for each in state.open_incidents() if each.job == job.id and not rests(each)]
+    about = [each for each in state.incidents_of(job) if not rests(each)]
     stops = [(at, place) for place, each in enumerate(about) for at in _stops(each)]
     return about[max(stops)[1]] if stops else None
 
@@ -263,6 +268,11 @@ def join(state: State, topic: str, fact: Fact, job: Job | None = None) -> Incide
     if incident.job is None and job is not None:
         incident = state.change(incident, job=job.id)
     return evidence.add(state, incident, fact)
+
+
+def join_job(state: State, job: Job, fact: Fact) -> Incident:
+    """Add a symptom of a job to its open incident, or open one."""
+    return join(state, job_topic(job.id), fact, job)
 
 
 def join_cause(state: State, book: Runbook, fact: Fact) -> Incident:

@@ -26,7 +26,7 @@ def ends(state: State, job: Job, rules: Rules) -> None:
     """It has stayed so for long enough: whatever breaks it next is another incident."""
     if is_at_pace(job, rules.policy):
         state.change(job, paced_s=0.0)
-    for incident in list(state.open_incidents()):
+    for incident in state.open_incidents():
         if incident.topic == group.job_topic(job.id) and "new_step" in incident.times:
             group.rest(state, incident)
 

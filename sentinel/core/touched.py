@@ -1,83 +1,208 @@
-"""What a fold has changed so far, and so what is to be settled: its cost is that of the change."""
+"""What a fold has changed, and so what is still to be settled: its cost is that of the change."""
 
-from collections.abc import Collection, Sequence
-
-from msgspec import Struct
+from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
+from typing import Any
 
 from sentinel.core import proofs
 from sentinel.core.evidence import mentions, silent_nodes
 from sentinel.core.group import has_recovered
 from sentinel.core.page.left import left_for_people
 from sentinel.core.state import Rules, State
-from sentinel.core.state.rows import Job
+from sentinel.core.state.rows import Job, Node
+from sentinel.core.state.workers import Worker
+from sentinel.model.action import Action, Page
 from sentinel.model.ids import IncidentId, JobId, NodeId
 from sentinel.model.incident import Incident
 
 
-class Touched(Struct, frozen=True):
-    """Objects to settle, in the order in which they are."""
-
-    incidents: Sequence[IncidentId]
-    nodes: Collection[NodeId]
-    jobs: Sequence[JobId]
-
-    @property
-    def anything(self) -> bool:
-        """Whether there is an object to settle."""
-        return bool(self.incidents or self.nodes or self.jobs)
-
-    @classmethod
-    def everything(cls, state: State) -> "Touched":
-        """Take all there is."""
-        return cls(tuple(state.incidents), tuple(state.nodes), state.in_turn())
-
-    @classmethod
-    def of(cls, state: State, rules: Rules) -> "Touched":
-        """Collect what the fold under way has changed, and who depends on it.
-
-        Whether actions are allowed concerns all, and which nodes can be used concerns all incidents and jobs.
-        """
-        if (state.frozen, state.stopped) != state.was_allowed():
-            return cls(tuple(state.incidents), _waiting_nodes(state), state.in_turn())
-        nodes, places, found = _touched_nodes(state)
-        jobs, turned = _touched_jobs(state)
-        turning = (now for _, before, now in state.incidents.changes() if now and _turns(before, now))
-        jobs |= {each.job for each in turning if each.job}
-        waits = {part for name, _, _ in state.deadlines.changes() for part in name.split("/")[1:]}
-        nodes |= state.in_preflight()  # whatever happens, their nodes may be needed by now
-        if waits:
-            nodes |= {NodeId(name) for name in waits if name in state.nodes}
-            jobs |= {JobId(name) for name in waits}
-        if any(isinstance(before, proofs.LEAVING) for _, before, _ in state.unfinished.changes()):
-            nodes |= {node.id for node in state.cordoned()}  # they may be empty now
-        if places or turned or state.workers.is_touched() or state.refused.is_touched:
-            jobs = {*state.jobs}  # one job's GPUs may be what another job waits for
-        incidents: set[IncidentId] = set()
-        if state.incidents:
-            incidents = _touched_incidents(state, nodes, waits)
-            incidents |= _concerned(state, nodes, jobs, anyhow=places or found)
-            incidents |= {name for (name, _), _, _ in state.refused.changes() if name in state.incidents}
-            done = (before.incident for _, before, _ in state.unfinished.changes() if before is not None)
-            incidents |= {name for name in done if name in state.incidents}
-            if places or turned or state.workers.moves_spares() or (nodes and state.refused):
-                incidents |= _left(state, rules)
-        order = tuple(name for name in state.incidents if name in incidents) if incidents else ()
-        lacking = [name for name in nodes if state.nodes[name].may_lack] if nodes else ()
-        return cls(order, lacking, tuple(name for name in state.in_turn() if name in jobs) if jobs else ())
-
-
-class Touches:
-    """Says what is touched by now; collected anew only if something has changed."""
+class Touched:
+    """The objects to settle: more come with each change, and one that lacks nothing is taken off."""
 
     def __init__(self, state: State, rules: Rules) -> None:
         self._state, self._rules = state, rules
-        self._version, self._known = state.version, Touched.of(state, rules)
+        self._seen = self._moves = 0
+        self._allowed = state.was_allowed()
+        self._incidents: set[IncidentId] = set()
+        self._nodes: set[NodeId] = set()
+        self._jobs: set[JobId] = set()
+        self._told: set[IncidentId] = set()
 
-    def __call__(self) -> Touched:
-        """Give it."""
-        if self._state.version != self._version:
-            self._version, self._known = self._state.version, Touched.of(self._state, self._rules)
-        return self._known
+    @classmethod
+    def everything(cls, state: State, rules: Rules) -> "Touched":
+        """Take all there is."""
+        touched = cls(state, rules)
+        touched._touch({*state.incidents}, set(), {*state.jobs})
+        touched._nodes = {*state.nodes}
+        return touched
+
+    @property
+    def incidents(self) -> Sequence[IncidentId]:
+        """Incidents to settle, oldest first."""
+        return self._oldest_first(self._incidents)
+
+    @property
+    def nodes(self) -> Sequence[NodeId]:
+        """Nodes to settle, by name."""
+        return sorted(self._nodes)
+
+    @property
+    def jobs(self) -> Sequence[JobId]:
+        """Jobs to settle, in their turn."""
+        return [name for name in self._state.in_turn() if name in self._jobs] if self._jobs else ()
+
+    @property
+    def told(self) -> Sequence[IncidentId]:
+        """Incidents of which people may have to be told something else, oldest first."""
+        return self._oldest_first(self._told)
+
+    def _oldest_first(self, names: Collection[IncidentId]) -> Sequence[IncidentId]:
+        return [name for name in self._state.incidents if name in names] if names else ()
+
+    def settled(self, name: str) -> None:
+        """Nothing is missing there any more, whatever was decided for it."""
+        self.look()
+        for names in (self._incidents, self._nodes, self._jobs):
+            names.discard(name)
+
+    def look(self) -> bool:
+        """See what has changed since the last look, and who depends on it; true if anything is to settle.
+
+        Whether actions are allowed concerns all, and which nodes can be used concerns all incidents and jobs.
+        """
+        state, changes = self._state, self._state.changes
+        if (allowed := (state.frozen, state.stopped)) != self._allowed:
+            self._allowed, self._seen, self._moves = allowed, len(changes), state.moves
+            self._touch({*state.incidents}, _waiting_nodes(state), {*state.jobs})
+        elif len(changes) > self._seen:
+            new = _Changes(state)
+            for table, key, before in changes[self._seen :]:
+                if (sees := SEES.get(table.kind)) is not None:
+                    sees(new, key, before, table.get(key))
+            self._seen, places, self._moves = len(changes), state.moves > self._moves, state.moves
+            if new.any:
+                self._touch(*new.followed(self._rules, places=places))
+        return bool(self._incidents or self._nodes or self._jobs)
+
+    def _touch(self, incidents: set[IncidentId], nodes: set[NodeId], jobs: set[JobId]) -> None:
+        self._incidents |= incidents
+        self._told |= incidents
+        self._jobs |= jobs
+        self._nodes |= self._state.lacking(nodes)
+
+
+class _Changes:
+    """What some changes were about, as their tables show."""
+
+    any = False
+    """Whether any of them may concern somebody."""
+    _found = False
+    """Something was found that may be on many nodes."""
+    _turned = False
+    """A job does something else, or a worker or a refusal is another: that may concern each job."""
+    _moves = False
+    """The same but for workers that only wait: that may concern each incident of a job."""
+    _spares = False
+    """Other nodes are without a rank, or a job does something else."""
+
+    def __init__(self, state: State) -> None:
+        self._state = state
+        self._incidents: set[IncidentId] = set()
+        self._nodes: set[NodeId] = set()
+        self._jobs: set[JobId] = set()
+        self._quiet: set[NodeId] = set()
+        """Nodes of which only workers changed that wait."""
+        self._waits: set[str] = set()
+        """Names in deadlines."""
+
+    def node(self, name: NodeId, before: Node | None, now: Node | None) -> None:
+        self.any = True
+        self._nodes.add(name)
+        if before is not None and now is not None and before.recent is not now.recent:
+            self._found = True
+
+    def job(self, name: JobId, before: Job | None, now: Job | None) -> None:
+        """Who waits for workers no more does something else, too."""
+        self.any = True
+        self._jobs.add(name)
+        if before is None or now is None or _says_of_itself(before) != _says_of_itself(now):
+            self._turned = self._spares = self._moves = True
+
+    def worker(self, _: object, before: Worker | None, now: Worker | None) -> None:
+        """Of one that only waits for a seat no incident says anything."""
+        self.any = self._turned = True
+        known = [each for each in (before, now) if each is not None]
+        waits = all(each.waits for each in known)
+        self._moves = self._moves or not waits
+        (self._quiet if waits else self._nodes).update(each.node for each in known)
+
+    def spare(self, *_: object) -> None:
+        self.any = self._spares = True
+
+    def incident(self, name: IncidentId, before: Incident | None, now: Incident | None) -> None:
+        """Of its silent nodes something else may be said now."""
+        self.any = True
+        self._incidents.add(name)
+        if now is None:
+            return
+        if now.job is not None and (before is None or before.stage is not now.stage):
+            self._jobs.add(now.job)
+        if self._state.unheard_count() and (before is None or _says(before) != _says(now)):
+            self._nodes |= {node for node in silent_nodes(now) if self._state.is_unheard(node)}
+
+    def deadline(self, name: str, *_: object) -> None:
+        self.any = True
+        self._waits.update(name.split("/")[1:])
+
+    def unfinished(self, _: str, before: Action | None, __: object) -> None:
+        """Nobody waits for a page to have been sent."""
+        if before is None or isinstance(before, Page):
+            return
+        self.any = True
+        self._incidents.add(before.incident)
+        if isinstance(before, proofs.LEAVING):
+            self._nodes |= {node.id for node in self._state.cordoned()}  # they may be empty now
+
+    def refused(self, key: tuple[IncidentId, str], *_: object) -> None:
+        self.any = self._turned = self._moves = True
+        self._incidents.add(key[0])
+
+    def followed(self, rules: Rules, *, places: bool) -> tuple[set[IncidentId], set[NodeId], set[JobId]]:
+        """Give what was changed and all that depends on it; `places`: whether other nodes can be used now."""
+        state, incidents, nodes, jobs = self._state, self._incidents, self._nodes, self._jobs
+        nodes |= state.in_preflight()  # whatever happens, they may be needed by now
+        for name in self._waits:
+            incidents.add(IncidentId(name))
+            jobs.add(JobId(name))
+            if name in state.nodes:
+                nodes.add(NodeId(name))
+        concern = {*state.jobs} if self._moves else jobs
+        if places or self._turned:
+            jobs = {*state.jobs}  # one job's GPUs may be what another job waits for
+        going = state.open_incidents()
+        for each in going if state.unheard_count() else ():
+            if has_recovered(state, each):
+                nodes |= {node for node in silent_nodes(each) if state.is_unheard(node)}
+        if places or self._found:
+            incidents.update(each.id for each in going)
+        elif going:
+            incidents.update(_concerned(state, going, nodes, concern))
+        if places or self._spares or (nodes and state.refused):
+            incidents |= _left(state, rules)
+        known = incidents.intersection(state.incidents) if incidents else incidents
+        return known, nodes | self._quiet, jobs
+
+
+SEES: Mapping[str, Callable[[_Changes, Any, Any, Any], None]] = {
+    "nodes": _Changes.node,
+    "jobs": _Changes.job,
+    "workers": _Changes.worker,
+    "spare": _Changes.spare,
+    "incidents": _Changes.incident,
+    "deadlines": _Changes.deadline,
+    "unfinished": _Changes.unfinished,
+    "refused": _Changes.refused,
+}
+"""What a change of a table's row means, by the table; of others nothing follows."""
 
 
 def _left(state: State, rules: Rules) -> set[IncidentId]:
@@ -90,55 +215,18 @@ def _says_of_itself(job: Job) -> tuple[object, ...]:
     return job.stage, job.world, job.wanted, job.shrunk, job.lacking > 0
 
 
-def _touched_jobs(state: State) -> tuple[set[JobId], bool]:
-    """Give the changed jobs, and whether one does something else by now, or is of another size.
-
-    Who waits for workers no more does something else, too.
-    """
-    names, turned = set(), False
-    for name, before, now in state.jobs.changes():
-        names.add(name)
-        if before is None or now is None or _says_of_itself(before) != _says_of_itself(now):
-            turned = True
-    return names, turned
-
-
-def _touched_nodes(state: State) -> tuple[set[NodeId], bool, bool]:
-    """Give the changed nodes, whether what others depend on has, and whether one may be one of many alike."""
-    changed = state.nodes.changes()
-    found = any(before and now and before.recent is not now.recent for _, before, now in changed)
-    return state.workers.touched_nodes().union(name for name, _, _ in changed), state.moves > 0, found
-
-
-def _touched_incidents(state: State, nodes: set[NodeId], waits: set[str]) -> set[IncidentId]:
-    """Give the changed incidents; to `nodes` come those of whose silent state something else is said now."""
-    incidents = {IncidentId(name) for name in waits if name in state.incidents}
-    for name, before, now in state.incidents.changes():
-        incidents.add(name)
-        if now is not None and (before is None or _says(before) != _says(now)):
-            nodes |= {node for node in silent_nodes(now) if state.is_unheard(node)}
-    for each in state.open_incidents() if state.unheard_count() else ():
-        if has_recovered(state, each):
-            nodes |= {node for node in silent_nodes(each) if state.is_unheard(node)}
-    return incidents
-
-
-def _concerned(state: State, nodes: set[NodeId], jobs: set[JobId], *, anyhow: bool) -> set[IncidentId]:
+def _concerned(
+    state: State, going: Sequence[Incident], nodes: set[NodeId], jobs: set[JobId]
+) -> Iterator[IncidentId]:
     """Give the open incidents that these are in, or that accuse a node on which one of the jobs is."""
-    return {
-        each.id
-        for each in state.open_incidents()
-        if anyhow or each.job in jobs or mentions(each, nodes) or _accuses_host(state, each, jobs)
-    }
+    for each in going:
+        if each.job in jobs or mentions(each, nodes) or _accuses_host(state, each, jobs):
+            yield each.id
 
 
 def _accuses_host(state: State, incident: Incident, jobs: set[JobId]) -> bool:
     accused = incident.diagnosis.nodes if incident.diagnosis and jobs else ()
     return any(state.workers.is_hosted(job, node) for node in accused for job in jobs)
-
-
-def _turns(before: Incident | None, now: Incident) -> bool:
-    return before is None or before.stage is not now.stage
 
 
 def _says(incident: Incident) -> tuple[object, ...]:
@@ -148,5 +236,6 @@ def _says(incident: Incident) -> tuple[object, ...]:
 
 
 def _waiting_nodes(state: State) -> set[NodeId]:
-    """Nodes that may lack something: those that are cordoned, or silent, or given back."""
-    return state.unusable() | state.in_preflight() | {name for name, _, _ in state.nodes.changes()}
+    """Nodes that may lack something: those that are cordoned, silent, given back, or changed just now."""
+    changed = {name for table, name, _ in state.changes if table is state.nodes}
+    return state.unusable() | state.in_preflight() | changed

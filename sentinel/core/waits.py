@@ -58,7 +58,7 @@ def is_ray_away(state: State) -> bool:
 def ray_is_back(state: State, trouble: Incident) -> None:
     """What was ordered of Ray has waited until now, and waits on if something else that Ray needs is away."""
     since, what = _away_since(trouble), f"Ray was away: {trouble.named}"
-    for incident in list(state.open_incidents()):
+    for incident in state.open_incidents():
         if ordered := list(ray_orders(state, incident)):
             _waited(state, incident, Waited(what, max(since, min(ordered)), state.now))
 
@@ -86,7 +86,7 @@ def away(state: State, for_s: Seconds) -> None:
     """Nobody was there for so long until now: whatever is under repair has waited for that."""
     state.woke = state.now
     orders = {getattr(action, "incident", None) for action in state.unfinished.values()}
-    for incident in list(state.open_incidents()):
+    for incident in state.open_incidents():
         if incident.id in orders or state.awaits_evidence(incident.id):
             _waited(state, incident, Waited(AWAY, max(incident.opened, state.now - for_s), state.now))
 

@@ -14,6 +14,7 @@ from sentinel import dashboards
 from sentinel.demo.hosts import Host
 from sentinel.demo.sandbox import SandboxError, wait
 from sentinel.runtime.last_words import last_words
+from sentinel.runtime.plain_http import NO_TLS
 
 RULES = Path(dashboards.__file__).parent / "rules"
 PROMETHEUS, ALERTMANAGER = "prometheus", "prometheus-alertmanager"
@@ -66,7 +67,8 @@ def _wait(process: "subprocess.Popen[Any]", address: str, log: Path) -> None:
         if process.poll() is not None:
             raise SandboxError(f"{log.stem} ended: {last_words(log)}")
         try:
-            return httpx.get(f"http://{address}/-/ready", timeout=2.0, trust_env=False).is_success
+            url = f"http://{address}/-/ready"
+            return httpx.get(url, timeout=2.0, trust_env=False, verify=NO_TLS).is_success
         except httpx.HTTPError:
             return False
 

@@ -1,15 +1,12 @@
 """The bundled trainer with a defect that the demo switches on: it raises at one step, or on one node."""
 
-import json
 import os
 from pathlib import Path
 
+from sentinel.demo import raise_plan
 from sentinel.model.trainable import StepResult
 from sentinel.trainer.moe_trainer import MoeTrainer
 from sentinel.trainer.settings import SETTINGS_VARIABLE
-
-PLAN_FILE = "raise.json"
-"""Lies beside the trainer's settings: `{"step": 40, "rank": 1}`, or `{"step": 40, "node": "n2"}`."""
 
 
 class RaisingTrainer(MoeTrainer):
@@ -22,9 +19,7 @@ class RaisingTrainer(MoeTrainer):
         return super().step(step, vote)
 
     def _is_planned(self, step: int) -> bool:
-        try:
-            plan = json.loads(Path(os.environ[SETTINGS_VARIABLE]).with_name(PLAN_FILE).read_text())
-        except FileNotFoundError:
+        if not (plan := raise_plan.read(Path(os.environ[SETTINGS_VARIABLE]).parent)):
             return False
         if "node" in plan:
             return bool(step >= plan["step"] and os.environ.get("SENTINEL_NODE") == plan["node"])

@@ -22,6 +22,7 @@ from sentinel.demo.ray_cluster import Cluster, Topology
 from sentinel.gang.snapshot_keys import checkpoint_key, job_key
 from sentinel.model.ids import NodeId
 from sentinel.runtime.last_words import last_words
+from sentinel.runtime.plain_http import NO_TLS
 from sentinel.trainer.settings import TrainerSettings
 
 REPORT_PORT, WEB_PORT = 7801, 7800
@@ -62,7 +63,9 @@ class Sandbox:
     env: dict[str, str] = field(default_factory=dict)
     slack_url: str = ""
     """The local server that speaks Slack's API."""
-    http: httpx.Client = field(default_factory=lambda: httpx.Client(timeout=5.0, trust_env=False))
+    http: httpx.Client = field(
+        default_factory=lambda: httpx.Client(timeout=5.0, trust_env=False, verify=NO_TLS)
+    )
     """Asks the controller and that server. One for all: making one takes 50 ms of a processor."""
     at_end: ExitStack = field(default_factory=ExitStack)
     """What a fault leaves to be undone before the cluster goes, such as a mount."""

@@ -5,6 +5,7 @@ import errno
 import os
 import re
 import socket
+import threading
 from collections.abc import Iterable
 from datetime import timedelta
 from pathlib import Path
@@ -79,6 +80,9 @@ class Group:
         self._before = sockets()
         self._included: Sockets = set()
         self._store: dist.Store | None = None
+        self._kept = list[Any]()
+        self._ending = threading.RLock()
+        """Held while a group is aborted, and from when it is left for good: torch takes no two at once."""
         self.aborted = False
 
     def form(self, store: "dist.Store") -> None:
@@ -108,21 +112,43 @@ class Group:
         of the next generation's store, whose members may have come already.
         """
         self.aborted = True
-        if self.backend == "nccl":
-            with contextlib.suppress(Exception):
-                dist.distributed_c10d._abort_process_group()
+        if self.backend == "nccl" and self._ending.acquire(blocking=False):
+            self._abort_nccl()
+            self._ending.release()
         spared = set(spare)
         for number, _ in (sockets() - self._before) | self._included:
             with contextlib.suppress(OSError), socket.socket(fileno=os.dup(number)) as own:
                 if (ports := _connection(own)) and not ports & spared:
                     own.shutdown(socket.SHUT_RDWR)
 
-    def leave(self) -> None:
-        """Forget the group; never waits for peers."""
+    def _abort_nccl(self) -> None:
+        self._kept.extend(dist.distributed_c10d._world.pg_map)
+        with contextlib.suppress(Exception):
+            dist.distributed_c10d._abort_process_group()
+
+    def leave(self, failed: bool) -> bool:
+        """Forget the group, and say whether nothing of it is left.
+
+        Never waits for peers: unless all leave after the same step, they may never come to what this rank
+        left on its GPU, and NCCL waits for that.
+        """
+        self._ending.acquire()
+        if failed and self.backend == "nccl":
+            self._abort_nccl()
         with contextlib.suppress(Exception):
             dist.destroy_process_group()
         # Group names are numbered per process and part of the rendezvous; a failed attempt leaves the count.
         dist.distributed_c10d._world.group_count = 0
+        return not dist.is_initialized()
+
+    def let_go(self) -> None:
+        """Drop what an abort left of the group; to be called when nothing else holds it.
+
+        The last to drop a group of NCCL's joins its watchdog, which may be busy with the error that it
+        found. So that is not the thread that trains.
+        """
+        if self._kept:
+            threading.Thread(target=self._kept.clear, name="let-go", daemon=True).start()
 
 
 def use_interface(address: str) -> None:
@@ -135,13 +161,19 @@ def use_interface(address: str) -> None:
             os.environ.setdefault("GLOO_SOCKET_IFNAME", name)
 
 
-def keep_watchdog_quiet() -> None:
-    """Leave what becomes of an NCCL error to the gang, unless somebody chose otherwise.
+WATCHDOG = {
+    "TORCH_NCCL_ASYNC_ERROR_HANDLING": "0",
+    "TORCH_NCCL_DUMP_ON_TIMEOUT": "0",
+    "TORCH_NCCL_WAIT_TIMEOUT_DUMP_MILSEC": "100",
+}
+"""What keeps torch's watchdog from ending a survivor, and from standing in its way: by default it waits over
+a minute after an error, with the lock that the next collective needs."""
 
-    Torch's watchdog sees within 0.1 s that a peer is gone and ends the whole process, after some seconds in
-    which it keeps an abort waiting (seen): no survivor would keep its process.
-    """
-    os.environ.setdefault("TORCH_NCCL_ASYNC_ERROR_HANDLING", "0")
+
+def keep_watchdog_quiet() -> None:
+    """Leave what becomes of an NCCL error to the gang, unless somebody chose otherwise."""
+    for name, value in WATCHDOG.items():
+        os.environ.setdefault(name, value)
 
 
 def job_path(job_dir: str, *parts: str) -> Path:

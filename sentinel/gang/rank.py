@@ -1,6 +1,7 @@
 """A worker's training thread: it waits for an order, joins the generation, steps until something ends it."""
 
 import contextlib
+import faulthandler
 import gc
 import importlib
 import json
@@ -157,8 +158,7 @@ class RankRunner:
         waits = self._joining or self._beats.in_collective
         computes = 0.0 if waits else min(FORM_TIMEOUT_S, SLOWER_STEP * self._step_s or FORM_TIMEOUT_S)
         if time.monotonic() > ordered + LEAVE_S + computes:
-            self._beats.fail(f"exit {STUCK_EXIT}: can't leave a group that will not let go")
-            os._exit(STUCK_EXIT)
+            self._end_stuck()
 
     def _patience(self, order: FormOrder) -> float:
         """How long forming may take: the members meet within seconds or never, and load for minutes."""
@@ -190,10 +190,12 @@ class RankRunner:
     def _run_generation(self, order: FormOrder) -> None:
         self._beats.place(order.rank, order.generation, order.gpu)
         self._beats.phase("setup")
+        failed = True
         try:
             formed = self._join(order)
             self._answer(order, formed)
             self._steps(order, formed.step + 1)
+            failed = False
         except fence.OvertakenError as error:
             self._answer(order, Overtaken(order.generation, *error.owner))
         except Exception as error:  # the controller must hear of whatever ends a generation
@@ -203,11 +205,22 @@ class RankRunner:
                 self._teller.raised(order, self._step + 1, error)
         finally:
             self._joining = False
-            if self._group is not None:
-                self._group.leave()
-            with contextlib.suppress(Exception):
-                self._trainable.teardown()
-            gc.collect()  # a group lies in cycles: its sockets and threads would stay until somebody collects
+            self._leave(failed)
+
+    def _leave(self, failed: bool) -> None:
+        group = self._group
+        if group is not None and not group.leave(failed):
+            self._end_stuck()
+        with contextlib.suppress(Exception):
+            self._trainable.teardown()
+        gc.collect()  # a group lies in cycles: its sockets and threads would stay until somebody collects
+        if group is not None:
+            group.let_go()
+
+    def _end_stuck(self) -> None:
+        self._beats.fail(f"exit {STUCK_EXIT}: can't leave a group that will not let go")
+        faulthandler.dump_traceback(2)
+        os._exit(STUCK_EXIT)
 
     def _answer(self, order: FormOrder, formed: Formed | Overtaken | str) -> None:
         with self._lock:

@@ -149,7 +149,8 @@ class PagedDiagnosis(Struct, frozen=True, gc=False):
 
     def is_like(self, other: Diagnosis) -> bool:
         """Say whether who has read this one knows the other one, too: its cause, and whom it blames."""
-        return self.diagnosis.mark == other.mark
+        known = self.diagnosis
+        return known is other or (known.cause == other.cause and known.mark == other.mark)
 
 
 class Waited(Struct, frozen=True, gc=False):

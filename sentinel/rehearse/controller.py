@@ -73,6 +73,8 @@ class Controller:
 
     def learn(self, facts: Sequence[Fact]) -> None:
         """Fold what comes at once."""
+        if not facts:
+            return
         began = time.perf_counter()
         folded = self._folded(facts) if self.there else []
         self.fold_s += time.perf_counter() - began

@@ -118,6 +118,8 @@ class Agent:
     """It has said hello."""
     sent: int = 0
     _due: dict[str, Instant] = field(default_factory=dict)
+    _next: Instant = 0.0
+    """When the next check is due."""
 
     def __post_init__(self) -> None:
         self.folder.mkdir(parents=True, exist_ok=True)
@@ -137,9 +139,13 @@ class Agent:
         """Read the kernel log and run what is due; true if there is something to tell."""
         before = self.spool.added
         lines = tuple(self._follower.read())
-        for name, check in self._checks.items():
-            if now >= self._due.get(name, 0.0) or (check.in_agent and lines):
-                self._run(name, lines if check.in_agent else (), now)
+        if lines or now >= self._next:
+            machine = self._machine(lines)
+            blind = replace(machine, kernel_lines=()) if lines else machine
+            for name, check in self._checks.items():
+                if now >= self._due.get(name, 0.0) or (check.in_agent and lines):
+                    self._run(name, machine if check.in_agent else blind, now)
+            self._next = min(self._due.values())
         self._tell(self._book.counted(now))
         if not self.spool:
             self._book.settle()
@@ -151,9 +157,10 @@ class Agent:
         lines = tuple(self._follower.read()) if in_agent else ()
         while in_agent and self._follower.behind:
             lines += tuple(self._follower.read())
+        machine = self._machine(lines)
         for name, check in self._checks.items():
             if (check.on_exit or everything) and check.in_agent is in_agent:
-                self._run(name, lines, now)
+                self._run(name, machine, now)
         self._tell(self._book.counted(now, at_once=True))
 
     def probed(self, reason: str, *, everything: bool = False) -> None:
@@ -179,10 +186,10 @@ class Agent:
         """Let go of the log."""
         self._follower.close()
 
-    def _run(self, name: str, lines: tuple[str, ...], now: Instant) -> None:
+    def _run(self, name: str, machine: Machine, now: Instant) -> None:
         check = self._checks[name]
         self._due[name] = now + check.every
-        answer = probe(check, self._machine(lines))
+        answer = probe(check, machine)
         self._tell(self._book.update(name, answer.findings, now, blind=answer.failed))
 
     def _tell(self, findings: Sequence[Finding]) -> None:

@@ -30,7 +30,7 @@ class Player:
     def play(self) -> None:
         """Let everything happen, once the job trains."""
         rehearsal = self._rehearsal
-        real = time.perf_counter()
+        began = time.process_time()
         for number, step in enumerate(rehearsal.scenario.steps, 1):
             rehearsal.stirred = self._world.now
             ignored = self._play(step)
@@ -39,7 +39,7 @@ class Player:
                 rehearsal.ignored.append(f"step {number}: {ignored}")
         rehearsal.turn()
         rehearsal.settle()
-        rehearsal.real_s = time.perf_counter() - real
+        rehearsal.processor_s = time.process_time() - began
 
     # --- who is meant ----------------------------------------------------------------------------------
 

@@ -63,7 +63,7 @@ class Expect(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     trains: bool | None = None
     """Whether the job trains at the end."""
     seconds_max: float | None = None
-    """Real seconds that the whole may take."""
+    """Seconds of a processor that the whole may take, whatever else the machine does."""
 
 
 class Scenario(msgspec.Struct, frozen=True):

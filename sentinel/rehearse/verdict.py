@@ -69,7 +69,7 @@ class Verdict(Struct, frozen=True):
     """Rows that the journal would have."""
     fold_s: float
     seconds: float
-    """Real ones."""
+    """Of a processor."""
     defects: list[str]
     ignored: list[str]
     expect: Expect
@@ -101,7 +101,7 @@ def of(played: Rehearsal) -> Verdict:
         restarts=sum(isinstance(action, RestartJob) for _, action in actions),
         facts=len(controller.decisions),
         fold_s=round(controller.fold_s, 4),
-        seconds=round(played.real_s, 3),
+        seconds=round(played.processor_s, 3),
         defects=controller.defects,
         ignored=played.ignored,
         expect=played.scenario.expect,

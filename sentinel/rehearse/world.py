@@ -1,12 +1,13 @@
 """Virtual time and all that is in it: nodes, processes, gangs, and what is due next."""
 
 import heapq
-from collections.abc import Callable, Collection
+from collections.abc import Callable, Collection, Mapping
 from dataclasses import dataclass, field
 from functools import partial
 from pathlib import Path
 
 from sentinel.checks import load
+from sentinel.model.check import Check
 from sentinel.model.collective import NO_ANSWER, Members, MemberSample
 from sentinel.model.ids import Instant, JobId, NodeId, Seconds, WorkerId
 from sentinel.model.report import DONE, LEASE_LAPSED_EXIT, MISCOMPUTED, RaisedSeen, RankBeat
@@ -38,6 +39,8 @@ class World:
 
     cluster: Cluster
     folder: Path
+    checks: Mapping[str, Check] = field(default_factory=load)
+    """What its agents run."""
     now: Instant = BEGAN
     nodes: dict[NodeId, Node] = field(default_factory=dict)
     processes: dict[tuple[JobId, WorkerId], Process] = field(default_factory=dict)
@@ -114,10 +117,8 @@ class World:
         if node.agent is not None:
             node.agent.close()
         self._boots += 1
-        folder = self.folder / name
-        node.agent = Agent(
-            node, f"boot-{name}-{self._boots}", load(), folder, lambda: self.beats(name), lambda: self.now
-        )
+        boot, folder = f"boot-{name}-{self._boots}", self.folder / name
+        node.agent = Agent(node, boot, self.checks, folder, lambda: self.beats(name), lambda: self.now)
         for event in node.left:
             node.agent.tell(event)
         node.left.clear()

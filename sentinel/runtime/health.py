@@ -7,6 +7,7 @@ from collections.abc import Iterator
 import httpx
 
 from sentinel.model.ids import Seconds
+from sentinel.runtime.plain_http import NO_TLS
 
 ANSWERS_WITHIN_S = 2.0
 MISSES = 3
@@ -25,6 +26,7 @@ class Health:
         self._http = httpx.Client(
             timeout=ANSWERS_WITHIN_S,
             trust_env=False,
+            verify=NO_TLS,
             limits=httpx.Limits(max_keepalive_connections=0),  # whether it accepts is asked, too
         )
         self._misses, self._answered, self._has_answered = 0, time.monotonic(), False

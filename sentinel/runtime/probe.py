@@ -153,7 +153,8 @@ def judged(check: CollectiveCheck, samples: Sequence[MemberSample], hold: Hold =
 
 def _readable(found: Iterable[Finding]) -> tuple[Finding, ...]:
     """Give them as a reader gets them. Raises CodecError for what neither wire nor journal could take."""
-    readable: tuple[Finding, ...] = decode(tuple[Finding, ...], encode(list(found)))
+    listed = list(found)
+    readable: tuple[Finding, ...] = decode(tuple[Finding, ...], encode(listed)) if listed else ()
     return readable
 
 

@@ -20,6 +20,7 @@ from sentinel.adapters.keys import Keys
 from sentinel.backends.port import NOT_YET
 from sentinel.runtime import in_effect, running
 from sentinel.runtime.last_words import last_words
+from sentinel.runtime.plain_http import NO_TLS
 from sentinel.runtime.running import CONTROLLER, WATCHDOG, Running
 from sentinel.runtime.startable import look_over
 
@@ -284,15 +285,14 @@ def _answers(settings: config.Settings, controller: Running | None) -> bool:
         connections = psutil.Process(controller.pid).net_connections("tcp")
         if settings.cluster.web_port in {each.laddr.port for each in connections if not each.raddr}:
             healthy = f"{settings.cluster.web_url}/healthz"
-            return httpx.get(healthy, timeout=2.0, trust_env=False).is_success
+            return httpx.get(healthy, timeout=2.0, trust_env=False, verify=NO_TLS).is_success
     return False
 
 
 def _api(settings: config.Settings) -> httpx.Client:
     headers = {"Authorization": f"Bearer {Keys(settings.cluster.keys_dir).api_token}"}
-    return httpx.Client(
-        base_url=f"{settings.cluster.web_url}/api/", headers=headers, timeout=10.0, trust_env=False
-    )
+    url = f"{settings.cluster.web_url}/api/"
+    return httpx.Client(base_url=url, headers=headers, timeout=10.0, trust_env=False, verify=NO_TLS)
 
 
 def _say(api: httpx.Client, command: str, target: str = "") -> dict[str, Any]:

@@ -15,7 +15,8 @@ from sentinel.model.trainable import Beats, Place, Replayed, ReplayWhy, SaveRepo
 from sentinel.trainer.build import MOMENTS, adamw, sharded_model, torch_device
 from sentinel.trainer.checksums import LocalGradients, digest_of, kind_of, pack, unpack
 from sentinel.trainer.collectives import CollectiveWatch, NoBeats
-from sentinel.trainer.data import Batch, ensure_dataset, layout_of, parse_batch, read_batch
+from sentinel.trainer.data import Batch, ensure_dataset, parse_batch, read_batch
+from sentinel.trainer.layout import layout_of
 from sentinel.trainer.replay import Replays, Run, largest
 from sentinel.trainer.saver import Saver
 from sentinel.trainer.settings import TrainerSettings, read_settings

@@ -17,7 +17,7 @@ from sentinel.model.ids import ActionId, IncidentId
 @dataclass
 class SlackProcess:
     port: int
-    http: httpx.Client = field(default_factory=lambda: httpx.Client(trust_env=False, timeout=5))
+    http: httpx.Client = field(default_factory=lambda: httpx.Client(trust_env=False, verify=False, timeout=5))
 
     @property
     def api(self) -> str:

@@ -42,7 +42,7 @@ def manager(tmp_path_factory: pytest.TempPathFactory) -> Iterator[httpx.Client]:
     with (root / "log").open("w") as log:
         process = subprocess.Popen(argv, stdout=log, stderr=log)
         try:
-            with httpx.Client(base_url=f"http://{address}", trust_env=False) as client:
+            with httpx.Client(base_url=f"http://{address}", trust_env=False, verify=False) as client:
                 until(lambda: answers(client))
                 yield client
         finally:

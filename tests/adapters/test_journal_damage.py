@@ -7,6 +7,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from depth import tries
 from whole_journal import FILES, Whole, all_of
 
 from sentinel.adapters.journal import Journal
@@ -15,7 +16,7 @@ from sentinel.model.codec import encode
 from sentinel.model.fact import NodeHeard
 from sentinel.model.ids import NodeId
 
-FLIPS = 150
+FLIPS = tries(30, 600)
 """In each of the files; a search by hand took thousands."""
 
 
@@ -62,6 +63,7 @@ def flipped(file: Path, bit: int) -> None:
     file.write_bytes(content)
 
 
+@pytest.mark.soak
 @pytest.mark.parametrize(
     ("which", "end"),
     [

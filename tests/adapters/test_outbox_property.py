@@ -7,6 +7,7 @@ from tempfile import TemporaryDirectory
 from typing import Any
 
 import pytest
+from depth import tries
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 from slack_process import SlackProcess, details, ids, page, slack_process
@@ -86,7 +87,7 @@ def in_order(messages: list[dict[str, Any]], pages: list[Page], every: bool) -> 
         assert posted == expected if every else posted == sorted(set(posted))
 
 
-@settings(max_examples=20, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@settings(max_examples=tries(20, 200), suppress_health_check=[HealthCheck.function_scoped_fixture])
 @given(script=st.lists(trouble, max_size=6), episode=moments)
 def test_every_page_arrives_in_order_and_none_twice(
     server: SlackProcess, script: list[dict[str, Any]], episode: list[tuple[str, bool, float, bool]]

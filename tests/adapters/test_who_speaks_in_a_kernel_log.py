@@ -134,8 +134,8 @@ def test_scraps_of_lines_accuse_nobody(line: str) -> None:
         "a-" * 10**5 + ": kern: warning: [",
     ],
 )
-@pytest.mark.timeout(20)
-def test_a_thousand_of_the_longest_lines_are_read_in_seconds(line: str) -> None:
-    for _ in range(1000):
+@pytest.mark.timeout(10)
+def test_hundreds_of_the_longest_lines_are_read_in_seconds(line: str) -> None:
+    for _ in range(200):
         message = said(line)
     assert message is None or len(message) <= LONGEST

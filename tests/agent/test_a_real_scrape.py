@@ -16,6 +16,7 @@ from typing import Any
 import httpx
 import pytest
 from agent_node import NODE, Node
+from local_http import LOCAL
 from prometheus_client.metrics_core import Metric
 from prometheus_client.parser import text_string_to_metric_families
 
@@ -73,7 +74,7 @@ def until(condition: Callable[[], Any], what: str) -> Any:
 
 def answer(url: str) -> str:
     try:
-        return httpx.get(url, trust_env=False).text
+        return LOCAL.get(url).text
     except httpx.TransportError:
         return ""
 
@@ -93,7 +94,7 @@ class Cluster:
         return families(answer(f"{self.url}/metrics"))
 
     def sd(self) -> list[dict[str, Any]]:
-        found: list[dict[str, Any]] = httpx.get(f"{self.url}/sd", trust_env=False).json()
+        found: list[dict[str, Any]] = LOCAL.get(f"{self.url}/sd").json()
         return found
 
 

@@ -12,6 +12,7 @@ from typing import Any
 
 import httpx
 import pytest
+from local_http import LOCAL
 
 from sentinel.adapters.keys import Keys
 from sentinel.model.ids import NodeId
@@ -77,7 +78,7 @@ class Cluster:
 
     def status(self) -> dict[str, Any]:
         try:
-            status = httpx.get(f"http://127.0.0.1:{self.web}/api/status", trust_env=False).json()
+            status = LOCAL.get(f"http://127.0.0.1:{self.web}/api/status").json()
         except httpx.HTTPError:
             return {"nodes": [], "left": []}
         assert not status["ray_trouble"]
@@ -92,7 +93,7 @@ class Cluster:
         token = {"Authorization": f"Bearer {Keys(self.state / 'keys').api_token}"}
         body = {"target": "n1", "who": "ann", "reason": "new fan"}
         where = f"http://127.0.0.1:{self.web}/api/{command}"
-        assert httpx.post(where, json=body, headers=token, trust_env=False).is_success
+        assert LOCAL.post(where, json=body, headers=token).is_success
 
 
 @pytest.fixture

@@ -3,7 +3,8 @@
 import os
 import shutil
 import subprocess
-from collections.abc import Iterator
+import time
+from collections.abc import Callable, Iterator
 from dataclasses import replace
 from pathlib import Path
 
@@ -53,6 +54,11 @@ def pool(monkeypatch: pytest.MonkeyPatch) -> Iterator[Pool]:
         child.wait(PATIENT_S)  # one that is still in the file system would keep it from being unmounted
 
 
+def until(condition: Callable[[], object]) -> None:
+    while not condition():
+        time.sleep(0.02)
+
+
 def of(pool: Pool, path: Path) -> Volume:
     (volume,) = pool.look([str(path)])
     return volume
@@ -64,22 +70,19 @@ def test_a_file_system_that_hangs_keeps_a_child_and_no_one_else(
     pool.look([str(disk)], PATIENT_S)
     subprocess.run(["fsfreeze", "--freeze", str(disk)], check=True)
     try:
-        while not of(pool, disk).waits_s:
-            pass
+        until(lambda: of(pool, disk).waits_s)
         stuck, well = pool.look([str(disk), str(tmp_path)])
         assert well.answer is not None
         assert (stuck.waits_s > 0.0, well.waits_s) == (True, 0.0)
         later = replace(stuck, waits_s=stuck.waits_s + volumes.HUNG_S)
         assert [each.code for each in volumes.judge([later])] == ["volume-hung"]
         memory = processes.Memory()
-        while not processes.look(processes.PROC, memory, 0.0).asleep:
-            pass
+        until(lambda: processes.look(processes.PROC, memory, 0.0).asleep)
         sample = processes.look(processes.PROC, memory, processes.STUCK_S)
         assert pool._asked[str(disk)].process.pid in {each.pid for each in sample.stuck}
     finally:
         subprocess.run(["fsfreeze", "--unfreeze", str(disk)], check=True)
-    while of(pool, disk).waits_s:
-        pass
+    until(lambda: not of(pool, disk).waits_s)
     assert list(volumes.judge([of(pool, disk)])) == []
 
 

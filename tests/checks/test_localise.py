@@ -5,6 +5,7 @@ from collections.abc import Callable, Mapping, Sequence
 from itertools import combinations, count
 
 import pytest
+from depth import tries
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from msgspec.structs import replace
@@ -189,7 +190,7 @@ def test_a_pair_is_named_also_beside_a_bad_rack() -> None:
 FAULTS = st.lists(st.sampled_from(["n01", "n04", "n07-n09", "n10-n11"]), unique=True, max_size=3)
 
 
-@settings(max_examples=30)
+@settings(max_examples=tries(30, 300))
 @given(FAULTS, st.permutations(names(16)), st.integers(0, 99))
 def test_other_names_are_named_otherwise(bad: list[str], others: list[str], seed: int) -> None:
     renamed = dict(zip(names(16), others, strict=True))
@@ -203,7 +204,7 @@ def test_other_names_are_named_otherwise(bad: list[str], others: list[str], seed
     assert len(expected) == len(bad)
 
 
-@settings(max_examples=30)
+@settings(max_examples=tries(30, 300))
 @given(FAULTS, st.floats(1e-3, 1e3), st.integers(0, 99))
 def test_a_faster_fabric_is_judged_alike(bad: list[str], factor: float, seed: int) -> None:
     samples = table(names(16), slow(*bad), seed=seed)
@@ -214,7 +215,7 @@ def test_a_faster_fabric_is_judged_alike(bad: list[str], factor: float, seed: in
     assert named(faster) == named(samples)
 
 
-@settings(max_examples=15)
+@settings(max_examples=tries(15, 150))
 @given(FAULTS, st.integers(1, 12))
 def test_more_good_nodes_change_nothing(bad: list[str], more: int) -> None:
     assert named(table(names(16 + more), slow(*bad))) == named(table(names(16), slow(*bad)))

@@ -52,8 +52,8 @@ def test_the_right_thing_comes_out(fault: str, results: dict[str, dict[str, obje
 @pytest.mark.parametrize(
     ("options", "until"),
     [
-        pytest.param(["--steady"], "", id="while ranks train"),
-        pytest.param(["--fault", "rank-crash,rank-hang"], "passed", id="after a fault"),
+        pytest.param(["--nodes", "3", "--steady"], "", id="while ranks train"),
+        pytest.param(["--nodes", "3", "--fault", "rank-crash,rank-hang"], "passed", id="after a fault"),
     ],
 )
 def test_ctrl_c_leaves_nothing_behind(tmp_path: Path, options: list[str], until: str) -> None:

@@ -4,6 +4,7 @@ from collections.abc import Iterable, Mapping, Sequence
 from statistics import median
 
 import pytest
+from depth import tries
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from msgspec.structs import replace
@@ -119,7 +120,7 @@ def test_other_hardware_and_figures_that_are_old_are_none_to_compare_with() -> N
     assert fleet.alone("new", 300.0) == [Standing.UNKNOWN]
 
 
-@settings(max_examples=25)
+@settings(max_examples=tries(25, 250))
 @given(good=st.lists(noise, min_size=5, max_size=12), bad=st.floats(1e-6, 1e9), times=st.integers(1, 9))
 def test_one_bad_node_shifts_nothing(good: list[float], bad: float, times: int) -> None:
     """However far off it is, and however often it is measured."""
@@ -133,7 +134,7 @@ def test_one_bad_node_shifts_nothing(good: list[float], bad: float, times: int) 
     assert fleet.alone("slow", 783.0 * 0.8) == [BEHIND]
 
 
-@settings(max_examples=25)
+@settings(max_examples=tries(25, 250))
 @given(
     st.lists(st.tuples(st.integers(0, 7), noise, st.booleans()), min_size=20, max_size=60),
     st.floats(0.3, 0.85),
@@ -174,7 +175,7 @@ def test_a_few_that_are_slow_among_many_that_measure_at_once_are_named() -> None
     assert behind == {"n0", "n1", "n2"}
 
 
-@settings(max_examples=25)
+@settings(max_examples=tries(25, 250))
 @given(st.permutations(range(12)), st.floats(0.5, 0.85))
 def test_a_fleet_that_gets_slower_costs_two_nodes_at_most_and_is_then_told(
     order: list[int], by: float

@@ -143,11 +143,25 @@ def test_a_table_under_a_fold_reads_as_if_it_were_committed() -> None:
 
 def test_an_abandoned_fold_leaves_a_table_alone() -> None:
     fold = Fold()
-    table = Table(fold, {"a": 1})
+    table, other = Table(fold, {"a": 1, "b": 2, "c": 3}), Table(fold, {1: "x"})
     fold.begin()
     table.drop("a")
-    table.put("b", 2)
+    table.put("d", 4)
+    table.put("b", 20)
+    table.put("a", 10)
+    table.drop("b")
+    table.put_all({"c": 30, "e": 5})
+    other.put(2, "y")
     fold.abandon()
+    assert list(table.items()) == [("a", 1), ("b", 2), ("c", 3)], "in its order, too"
+    assert dict(other) == {1: "x"}
+    table.put("d", 3)
+    assert list(table) == ["a", "b", "c", "d"], "between folds a change is the table's own at once"
+
+
+@pytest.mark.parametrize("change", ["t['a'] = 2", "del t['a']", "t.pop('a')", "t.update(a=2)", "t |= {}"])
+def test_a_table_is_changed_in_no_way_that_a_fold_can_not_take_back(change: str) -> None:
+    table = Table(Fold(), {"a": 1})
+    with pytest.raises(TypeError, match="put"):
+        exec(change, {"t": table})
     assert dict(table) == {"a": 1}
-    table.put("c", 3)
-    assert dict(table) == {"a": 1, "c": 3}, "between folds a change is the table's own at once"

@@ -85,8 +85,13 @@ def watch(monkeypatch: pytest.MonkeyPatch) -> None:
         for part in ask(state, *more):
             yield partial(unchanged, state, lambda part=part: list(part()))
 
+    def told(state: State, *more: Any) -> Iterator[Decision]:
+        given = pages(state, *more)
+        while (page := unchanged(state, lambda: next(given, None))) is not None:
+            yield page
+
     monkeypatch.setattr(settle, "parts", partial(watched, parts))
-    monkeypatch.setattr(settle, "pages", partial(watched, pages))
+    monkeypatch.setattr(settle, "pages", told)
     monkeypatch.setattr(diagnose, "decide", lambda *of: unchanged(of[1], lambda: decide(*of)))
 
 

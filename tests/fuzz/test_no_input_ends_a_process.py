@@ -5,20 +5,22 @@ import sys
 from pathlib import Path
 
 import pytest
+from depth import tries
 
 from tests.fuzz.feed import feed
 from tests.fuzz.run import run
 from tests.fuzz.targets import TARGETS
 
-INPUTS = 300
+INPUTS = tries(100, 3000)
 """The command feeds 100,000."""
-FEWER = {"journal-files": 100, "journal-rows": 100, "http-requests": 150, "host-files": 150}
-"""A journal waits for the disk."""
+SLOW = {"journal-files": 3, "journal-rows": 3, "http-requests": 2, "host-files": 2}
+"""So many times fewer: a journal waits for the disk."""
 
 
+@pytest.mark.soak
 @pytest.mark.parametrize("target", list(TARGETS))
 def test_damaged_and_absurd_inputs_are_refused_or_taken(tmp_path: Path, target: str) -> None:
-    inputs = FEWER.get(target, INPUTS)
+    inputs = INPUTS // SLOW.get(target, 1)
     count = feed(f"tests.fuzz.targets.{TARGETS[target]}", "suite", tmp_path, inputs, lambda _: None)
     assert count.next == inputs
     assert count.refused

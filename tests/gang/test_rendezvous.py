@@ -171,7 +171,7 @@ def test_an_address_that_a_stranger_put_there_ends_the_forming(
         stranger.set(key, bytes(170))
     with pytest.raises(RuntimeError, match="of somebody who is no member") as caught:
         group.form(SealedStore(served[0], KEY))
-    group.leave()
+    group.leave(failed=True)
     assert is_collective_error(caught.value)
 
 
@@ -180,4 +180,4 @@ def test_a_group_forms_in_it(served: tuple[Any, rendezvous.Listener]) -> None:
     group = Group("gloo", 0, 1, 3, 60.0)
     group.form(SealedStore(served[0], KEY))
     dist.barrier()
-    group.leave()
+    assert group.leave(failed=False)

@@ -7,6 +7,7 @@ from pathlib import Path
 from zoneinfo import ZoneInfo
 
 import pytest
+from depth import tries
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
@@ -33,7 +34,7 @@ ZURICH = ZoneInfo("Europe/Zurich")
 RECORDED = sorted((Path(__file__).parents[1] / "incidents").glob("*.jsonl"))
 BOOKS = runbooks.load()
 MOE = JobId("moe")
-QUICK = settings(max_examples=30)
+QUICK = settings(max_examples=tries(30, 300))
 
 
 def a_row(number: int, at: float, cause: str = "gpu-lost", node: str = "n1", **rest: object) -> Row:

@@ -39,7 +39,7 @@ def alertmanager(tmp_path_factory: pytest.TempPathFactory) -> Iterator[httpx.Cli
         argv = monitoring.alertmanager_argv(config, root / "data", address)
         process = subprocess.Popen(argv, stdout=log, stderr=log)
         try:
-            with httpx.Client(base_url=f"http://{address}/api/v2", trust_env=False) as client:
+            with httpx.Client(base_url=f"http://{address}/api/v2", trust_env=False, verify=False) as client:
                 until(lambda: answers(client), (root / "log").read_text())
                 yield client
         finally:

@@ -15,6 +15,7 @@ from typing import Any
 
 import httpx
 import psutil
+from local_http import LOCAL
 
 from sentinel.adapters.keys import Keys
 from tests.adapters.slack_process import SlackProcess, ids, slack_process, until
@@ -94,7 +95,7 @@ class Cluster:
         return [each for each in self.slack.messages() if ids(each)[0].startswith("digest-")]
 
     def get(self, path: str) -> Any:
-        return httpx.get(f"http://127.0.0.1:{self.web}/{path}", trust_env=False)
+        return LOCAL.get(f"http://127.0.0.1:{self.web}/{path}")
 
     def answers(self) -> bool:
         try:
@@ -112,7 +113,7 @@ class Cluster:
     def command(self, name: str, **body: Any) -> Any:
         headers = {"Authorization": f"Bearer {Keys(self.state / 'keys').api_token}"}
         url = f"http://127.0.0.1:{self.web}/api/{name}"
-        return httpx.post(url, json=body, headers=headers, trust_env=False)
+        return LOCAL.post(url, json=body, headers=headers)
 
     # --- people --------------------------------------------------------------------------------------------
 

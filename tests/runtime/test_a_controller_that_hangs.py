@@ -10,6 +10,7 @@ from pathlib import Path
 import httpx
 import psutil
 import pytest
+from local_http import LOCAL
 
 from sentinel import config
 from sentinel.demo.sandbox import wait
@@ -150,7 +151,7 @@ def test_one_that_says_that_its_loop_does_not_turn_hangs(
 
 def _status(url: str) -> int:
     try:
-        return httpx.get(url, timeout=1.0, trust_env=False).status_code
+        return LOCAL.get(url, timeout=1.0).status_code
     except httpx.HTTPError:
         return 0
 

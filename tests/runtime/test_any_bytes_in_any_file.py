@@ -12,6 +12,7 @@ from pathlib import Path
 
 import httpx
 import pytest
+from local_http import LOCAL
 from test_controller_process import free_port, settings, until
 
 from sentinel.adapters.console_pages import ConsolePages
@@ -67,7 +68,7 @@ def test_a_controller_starts_and_serves_whatever_lies_beside_its_journal(
 
 def answers(port: int, path: str) -> bool:
     try:
-        return httpx.get(f"http://127.0.0.1:{port}{path}", timeout=5, trust_env=False).is_success
+        return LOCAL.get(f"http://127.0.0.1:{port}{path}", timeout=5).is_success
     except httpx.HTTPError:
         return False
 

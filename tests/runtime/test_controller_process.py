@@ -15,6 +15,7 @@ from typing import IO, Any
 
 import httpx
 import pytest
+from local_http import LOCAL
 
 from sentinel import config
 from sentinel.adapters.journal import Journal
@@ -75,7 +76,7 @@ def test_a_log_on_a_full_disk_does_not_end_the_controller(tmp_path: Path, full: 
     with running(settings(tmp_path, tmp_path, port), port, full) as controller:
         token = {"Authorization": f"Bearer {Keys(tmp_path / 'keys').api_token}"}
         url = f"http://127.0.0.1:{port}/api/stop-actions"
-        assert httpx.post(url, json={"reason": "a test"}, headers=token, trust_env=False).is_success
+        assert LOCAL.post(url, json={"reason": "a test"}, headers=token).is_success
         assert controller.poll() is None
 
 
@@ -86,7 +87,7 @@ def test_a_job_of_no_ranks_is_no_job(tmp_path: Path, full: IO[str], world: int, 
     with Path(argv[-1]).open("a") as file:
         file.write(f"[job]\nworld = {world}\n")
     with running(argv, port, full):
-        status = httpx.get(f"http://127.0.0.1:{port}/api/status", trust_env=False).json()
+        status = LOCAL.get(f"http://127.0.0.1:{port}/api/status").json()
     assert [job["job"] for job in status["jobs"]] == jobs
 
 
@@ -141,7 +142,7 @@ def test_a_new_journal_s_doubt_is_resolved_when_actions_are_resumed(tmp_path: Pa
         headers = {"Authorization": f"Bearer {Keys(tmp_path / 'keys').api_token}"}
         url = f"http://127.0.0.1:{port}/api/resume-actions"
         assert stages() == ["open"]
-        assert httpx.post(url, json={"who": "ada"}, headers=headers, trust_env=False).is_success
+        assert LOCAL.post(url, json={"who": "ada"}, headers=headers).is_success
         until(lambda: stages() == ["open", "resolved"])
 
 
@@ -161,6 +162,6 @@ def running(argv: list[str], port: int, log: IO[str]) -> Iterator[subprocess.Pop
 
 def answers(port: int) -> bool:
     try:
-        return httpx.get(f"http://127.0.0.1:{port}/healthz", trust_env=False).is_success
+        return LOCAL.get(f"http://127.0.0.1:{port}/healthz").is_success
     except httpx.TransportError:
         return False

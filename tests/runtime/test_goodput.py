@@ -4,6 +4,7 @@ from pathlib import Path
 from typing import cast
 
 import pytest
+from depth import tries
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from small_cluster import JOB, Cluster
@@ -158,7 +159,7 @@ MOVES = st.lists(
 
 
 @given(moves=MOVES, usual_s=st.sampled_from([0.0, 0.5, 3.0]))
-@settings(max_examples=150)
+@settings(max_examples=tries(150, 1500))
 def test_no_second_is_counted_twice_and_nothing_goes_back(
     moves: list[tuple[JobStage, int, float, str | None]], usual_s: float
 ) -> None:

@@ -10,6 +10,7 @@ from pathlib import Path
 
 import httpx
 import pytest
+from local_http import LOCAL
 from test_controller_process import free_port, settings, until
 
 from sentinel.adapters.journal import Journal
@@ -101,7 +102,7 @@ def private_folder(path: Path) -> Path:
 
 def answers(port: int) -> bool:
     try:
-        return httpx.get(f"http://127.0.0.1:{port}/healthz", timeout=2, trust_env=False).is_success
+        return LOCAL.get(f"http://127.0.0.1:{port}/healthz", timeout=2).is_success
     except httpx.HTTPError:
         return False
 

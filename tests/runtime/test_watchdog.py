@@ -11,9 +11,8 @@ from typing import Any, NoReturn
 
 import httpx
 import pytest
-import structlog
 
-from sentinel import config, logs
+from sentinel import config
 from sentinel.adapters import journal_file
 from sentinel.runtime import running
 from sentinel.runtime import watchdog as module
@@ -148,11 +147,7 @@ def test_a_switch_s_address_is_told_nobody(
     monkeypatch.setattr(httpx, "get", lambda *_, **__: healthy)
     monkeypatch.setattr(httpx, "post", refuses)
     monkeypatch.setattr(httpx, "stream", refuses)
-    logs.to_stdout(alone=False)
-    try:
-        watchdog._feed()
-    finally:
-        structlog.reset_defaults()
+    watchdog._feed()
     said = capsys.readouterr().out
     assert "switch-not-fed" in said
     assert "404 Not Found" in said

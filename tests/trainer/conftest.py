@@ -3,7 +3,8 @@ from collections.abc import Iterator
 import pytest
 from rank_processes import RankProcesses
 
-from sentinel.trainer.data import ensure_dataset, layout_of
+from sentinel.trainer.data import ensure_dataset
+from sentinel.trainer.layout import layout_of
 from sentinel.trainer.settings import TrainerSettings
 
 SIZES = {"dim": 32, "expert_dim": 32, "sequence": 16, "batch": 2, "records": 64, "world_max": 2}

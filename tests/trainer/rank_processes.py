@@ -21,7 +21,8 @@ class RankProcesses:
     """A pool of processes; `run` gives a scenario to the first `world` of them."""
 
     def __init__(self, count: int) -> None:
-        context = get_context("spawn")
+        context = get_context("forkserver")
+        context.set_forkserver_preload(["sentinel.trainer.moe_trainer"])  # torch is loaded once for all
         pairs = [context.Pipe() for _ in range(count)]
         self._pipes = [ours for ours, _ in pairs]
         self._processes = [context.Process(target=_serve, args=(theirs,), daemon=True) for _, theirs in pairs]

@@ -4,7 +4,8 @@ from dataclasses import replace
 
 import pytest
 
-from sentinel.trainer.data import ensure_dataset, layout_of, read_batch, shard_path
+from sentinel.trainer.data import ensure_dataset, read_batch
+from sentinel.trainer.layout import layout_of, shard_path
 from sentinel.trainer.settings import TrainerSettings, read_settings
 
 

@@ -6,7 +6,7 @@ import pytest
 import rank_scenarios as scenarios
 from rank_processes import RankProcesses
 
-from sentinel.trainer.data import layout_of, shard_path
+from sentinel.trainer.layout import layout_of, shard_path
 from sentinel.trainer.settings import TrainerSettings
 
 STEPS = range(5)

@@ -134,7 +134,7 @@ def served(app: FastAPI) -> Iterator[httpx.Client]:
             deadline = time.monotonic() + 20
             while not server.started and time.monotonic() < deadline:
                 time.sleep(0.01)
-            yield httpx.Client(base_url=f"http://127.0.0.1:{listening.getsockname()[1]}")
+            yield httpx.Client(base_url=f"http://127.0.0.1:{listening.getsockname()[1]}", verify=False)
         finally:
             server.should_exit = True
             thread.join(20)

@@ -12,6 +12,7 @@ from pathlib import Path
 
 import httpx
 import pytest
+from local_http import LOCAL
 
 from sentinel.adapters.keys import Keys
 
@@ -28,12 +29,12 @@ class Running:
     folder: Path
 
     def get(self, path: str, **more: object) -> httpx.Response:
-        return httpx.get(f"http://127.0.0.1:{self.port}{path}", timeout=5.0, trust_env=False, **more)  # type: ignore[arg-type]
+        return LOCAL.get(f"http://127.0.0.1:{self.port}{path}", timeout=5.0, **more)  # type: ignore[arg-type]
 
     def tell(self, command: str, **headers: str) -> httpx.Response:
         token = {"Authorization": f"Bearer {Keys(self.folder / 'keys').api_token}"}
         url = f"http://127.0.0.1:{self.port}/api/{command}"
-        return httpx.post(url, json={}, headers={**token, **headers}, timeout=5.0, trust_env=False)
+        return LOCAL.post(url, json={}, headers={**token, **headers}, timeout=5.0)
 
     def descriptors(self) -> list[Path]:
         return list(Path(f"/proc/{self.process.pid}/fd").iterdir())

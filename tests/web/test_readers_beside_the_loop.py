@@ -13,6 +13,7 @@ from pathlib import Path
 import httpx
 import pytest
 import structlog
+from local_http import LOCAL
 from sample_cluster import QUIET, TOKEN, Cluster, an_incident
 
 from sentinel.logbook.book import Logbook
@@ -54,7 +55,7 @@ class House:
     thread: threading.Thread
 
     def get(self, path: str, **more: object) -> httpx.Response:
-        return httpx.get(f"http://127.0.0.1:{self.port}{path}", timeout=SOON, trust_env=False, **more)  # type: ignore[arg-type]
+        return LOCAL.get(f"http://127.0.0.1:{self.port}{path}", timeout=SOON, **more)  # type: ignore[arg-type]
 
     def visit(self, sent: bytes = b"", take: int = 0) -> socket.socket:
         """Connect and say something, with room for so many bytes of an answer."""
@@ -147,7 +148,7 @@ def test_the_state_is_looked_at_in_its_own_loop_only(slow: Slow) -> None:
     with house(slow) as served:
         for path in ("/", "/fragment", "/api/status", "/api/incidents", "/metrics"):
             assert served.get(path).is_success
-        answer = httpx.post(f"http://127.0.0.1:{served.port}/api/stop-actions", json={}, headers=RIGHT)
+        answer = LOCAL.post(f"http://127.0.0.1:{served.port}/api/stop-actions", json={}, headers=RIGHT)
         assert answer.json() == {"done": "stop-actions"}
         assert slow.looking == {served.thread.ident}
 

@@ -17,19 +17,23 @@ def is_news(state: State, fact: Fact) -> bool:
 
     An agent's numbers come in order, though not each of them: a higher one was never passed by.
     """
-    node, origin = _source(state, fact)
-    return node is None or origin is None or origin.number > node.heard
+    node, number = _source(state, fact)
+    return node is None or number > node.heard
 
 
-def mark(state: State, fact: Fact) -> None:
-    """Remember an agent's event as heard."""
-    node, origin = _source(state, fact)
-    if node is not None and origin is not None:
-        state.change(node, heard=origin.number)
+def hear(state: State, fact: Fact) -> bool:
+    """Say so, and remember an agent's event as heard."""
+    node, number = _source(state, fact)
+    if node is None:
+        return True
+    if number <= node.heard:
+        return False
+    state.change(node, heard=number)
+    return True
 
 
-def _source(state: State, fact: Fact) -> tuple[Node | None, Origin | None]:
-    """Return whose event this is, if that agent is the one that said hello last."""
+def _source(state: State, fact: Fact) -> tuple[Node | None, int]:
+    """Return whose event this is, if that agent is the one that said hello last, and its number."""
     origin: Origin | None = getattr(fact, "origin", None)  # the few kinds that an agent numbers have one
-    node = state.nodes.get(origin.source) if origin else None
-    return (node, origin) if node is not None and origin and node.boot == origin.epoch else (None, None)
+    node = state.nodes.get(origin.source) if origin is not None else None
+    return (node, origin.number) if node is not None and origin and node.boot == origin.epoch else (None, 0)

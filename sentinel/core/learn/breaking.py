@@ -34,7 +34,7 @@ def give_way(state: State, job: Job) -> bool:
 
     Echoes of that need no cause. False if it broke of something else, too.
     """
-    known = group.find(state, group.job_topic(job.id))
+    known = group.of_job(state, job)
     if known is not None and (known.diagnosis is not None or not evidence.only_echoes(known)):
         return False
     if known is not None:

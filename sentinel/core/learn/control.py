@@ -57,7 +57,7 @@ def ray_back(state: State, fact: GcsBack | LinkBack, rules: Rules) -> None:
         waits.ray_is_back(state, known)
         if isinstance(fact, GcsBack):
             state.deadlines.drop(Timer.AGAIN.of(known.id, waits.GCS))
-    for incident in list(state.open_incidents()):
+    for incident in state.open_incidents():
         state.change(incident, attempts=0)
     for job in list(state.jobs.values()):
         look_again(state, job.id)

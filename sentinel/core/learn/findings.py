@@ -97,7 +97,7 @@ def _counted(state: State, node: Node, fact: FindingReported, rules: Rules) -> N
     node = state.change(node, counts={**node.counts, mark: found.count}, recent=recent)
     if _outlasted(node, fact, state):
         strikes.count_app_xid(state, node, fact, rules)
-    renewed = [evidence.renew(state, incident, fact) for incident in list(state.open_incidents())]
+    renewed = [evidence.renew(state, incident, fact) for incident in state.open_incidents()]
     if any(renewed):
         return
     is_asked = group.find(state, group.node_topic(state, node.id)) is not None
@@ -182,7 +182,7 @@ def withdraw(
     A `Commanded` takes back all of the node's, for a human vouches for it; a finding only what it clears.
     """
     key = fact.finding.key if isinstance(fact, FindingReported) else None
-    for incident in list(state.open_incidents()):
+    for incident in state.open_incidents():
         findings = (f for f in incident.evidence if isinstance(f, FindingReported))
         theirs = (f for f in findings if f.node == node or everywhere)
         under_way = group.took_nodes(state, incident) or group.forms(state, incident)

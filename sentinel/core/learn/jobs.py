@@ -44,7 +44,7 @@ def start_over(state: State, job: Job, fact: JobSubmitted, rules: Rules) -> None
     What had ended it was known to who starts it again: whatever breaks it from now on is another incident.
     """
     if job.is_over:
-        for incident in list(state.open_incidents()):
+        for incident in state.open_incidents():
             if incident.topic == group.job_topic(job.id):
                 group.rest(state, incident)
     _forget_gone(state, job, state.now)
@@ -76,7 +76,7 @@ def _waits(state: State, job: JobId, rules: Rules) -> None:
 def lacks_room(state: State, job: Job, fact: DeadlinePassed) -> None:
     """A job has waited for so long: if nobody has its GPUs, only people can bring them."""
     if job.stage is JobStage.WAITING and state.usable_gpus() < job.world:
-        group.ask_for(state, group.join(state, group.job_topic(job.id), fact, job), Due.ANY)
+        group.ask_for(state, group.join_job(state, job, fact), Due.ANY)
 
 
 def worker_ready(state: State, fact: WorkerReady) -> None:
@@ -91,8 +91,8 @@ def worker_ready(state: State, fact: WorkerReady) -> None:
         state.change(worker, stage=WorkerStage.STANDBY, pid=fact.pid, unwanted=late)
         if state.nodes[worker.node].misstarts or state.nodes[worker.node].start_error:
             state.change(state.nodes[worker.node], **STARTS)
-        if not late:
-            state.change(job, lacking=max(0, job.lacking - 1))
+        if not late and job.lacking:
+            state.change(job, lacking=job.lacking - 1)
 
 
 def advanced(state: State, fact: JobAdvanced, rules: Rules) -> None:
@@ -101,7 +101,7 @@ def advanced(state: State, fact: JobAdvanced, rules: Rules) -> None:
     if job is None or fact.generation != job.generation or job.is_over:
         return
     job = state.change(job, high_step=max(job.high_step, fact.step))
-    affecting = [each for each in state.open_incidents() if each.job == job.id]
+    affecting = state.incidents_of(job)
     for incident in affecting:
         state.change(incident, steps_before=incident.steps_lost or 0, again=(-1, -1))
     if any(worker.rank >= 0 for worker in state.workers.gone(job.id)) or _raised_here(job, state):
@@ -129,7 +129,7 @@ def _was_retried(incident: Incident, job: Job) -> bool:
 
 def _raised_here(job: Job, state: State) -> bool:
     """Say whether a rank's training raised in this generation: it is not in the gang any more."""
-    known = group.find(state, group.job_topic(job.id))
+    known = group.of_job(state, job)
     raised = (f for f in known.evidence if isinstance(f, RankRaised)) if known else ()
     return any(fact.generation == job.generation for fact in raised)
 
@@ -183,5 +183,5 @@ def paced(state: State, fact: JobPaced, rules: Rules) -> None:
 def pace_is_back(state: State, job: Job, rules: Rules) -> None:
     """A job is at its pace again, or what it has kept for long is its pace."""
     state.deadlines.drop(Timer.PACED.of(job.id))
-    if job.stage is JobStage.RUNNING and any(each.job == job.id for each in state.open_incidents()):
+    if job.stage is JobStage.RUNNING and state.incidents_of(job):
         recovery.begins(state, job, rules)

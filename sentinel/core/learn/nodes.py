@@ -62,7 +62,7 @@ def _is_back(state: State, node: Node, rules: Rules) -> None:
             if node.silent and worker.node == node.id:
                 state.change(worker, may_run=True)
     state.change(node, silent=False, lives=False, about=None, pinged=None)
-    for incident in list(state.open_incidents()):
+    for incident in state.open_incidents():
         if node.id not in evidence.silent_nodes(incident):
             continue
         book = rules.book_of(incident)
@@ -97,10 +97,10 @@ def _heard_again(state: State, incident: Incident) -> None:
         return
     if incident.diagnosis is not None:
         hidden = [fact for fact in incident.evidence if evidence.broke(fact, job)]
-        if not hidden or group.find(state, group.job_topic(job.id)) is not None:
+        if not hidden or group.of_job(state, job) is not None:
             return
         for fact in hidden:
-            incident = group.join(state, group.job_topic(job.id), fact, job)
+            incident = group.join_job(state, job, fact)
     group.ask_for(state, incident, Due.ANY)
 
 
@@ -125,9 +125,9 @@ def fall(state: State, node: Node, fact: NodeSilent, rules: Rules) -> None:
 
 
 def pinged(state: State, fact: NodePinged, rules: Rules) -> None:
-    """Take in what the controller's ping found; the next one follows after a while."""
+    """Take in what the controller's ping found, once; the next one follows after a while."""
     node = state.nodes.get(fact.node)
-    if node is None or not node.silent:
+    if node is None or not node.silent or node.pinged == fact:
         return
     policy, pings = rules.policy, max(1, node.pings - node.pinged_before)
     job = state.job_on(node.id)

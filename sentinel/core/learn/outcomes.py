@@ -127,7 +127,7 @@ def _resumed(state: State, fact: Outcome, action: Resume, rules: Rules) -> None:
         state.change(worker, unwanted=True, spent=True)
         if worker.rank >= 0 and job.stage is JobStage.FORMING:  # this generation will not form, either
             state.set_deadline(job.deadline(), rules.policy.broken_s)
-    incident = group.find(state, group.job_topic(job.id))
+    incident = group.of_job(state, job)
     if incident is not None:
         incident = _goes_back(state, job, incident, fact)
     if action.generation != job.generation:
@@ -186,7 +186,7 @@ def lapsed(state: State, job: Job, fact: DeadlinePassed, rules: Rules) -> None:
         state.set_deadline(job.deadline(), rules.policy.resume_timeout_s)
         return
     job = break_off(state, job)
-    incident = group.join(state, group.job_topic(job.id), fact, job)
+    incident = group.join_job(state, job, fact)
     incident = state.change(incident, lapsed=True)
     state.await_no_evidence(incident.id)
     if incident.diagnosis is None:

@@ -36,7 +36,7 @@ def at_pace(state: State, fact: JobAtPace, rules: Rules) -> None:
         return
     job = state.change(job, usual_step_s=0.0, paced_s=0.0)
     pace_is_back(state, job, rules)
-    for incident in list(state.open_incidents()):
+    for incident in state.open_incidents():
         if incident.job == job.id and JobSlowed in evidence.kinds(incident):
             evidence.add(state, incident, fact)
 

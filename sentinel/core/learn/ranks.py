@@ -136,7 +136,7 @@ def _accuses_no_node(fact: RankExited, job: Job, rules: Rules) -> bool:
 
 def _part(state: State, job: Job, nodes: set[NodeId]) -> None:
     """Leave an incident that was never acted on to itself: it explains no later symptom on other nodes."""
-    known = group.find(state, group.job_topic(job.id))
+    known = group.of_job(state, job)
     if known is None or known.diagnosis is None or known.formed or _wants_for(job, known):
         return
     accused = {suspect.node for suspect in known.diagnosis.suspects if suspect.node}
@@ -178,7 +178,7 @@ def raised(state: State, fact: RankRaised, rules: Rules) -> None:
     # The seat table says which rank a worker has, not its own report.
     if fact.rank < 0 or fact.generation >= worker.seated:
         fact = replace(fact, rank=worker.rank)
-    known = group.find(state, group.job_topic(job.id))
+    known = group.of_job(state, job)
     if fact.kind == "user":
         state.change(worker, spent=True)  # the report may arrive after the process has ended
     if known and _is_known(known, fact):
@@ -239,7 +239,7 @@ def _is_known(incident: Incident, fact: RankRaised) -> bool:
 
 def probed(state: State, fact: NodeProbed) -> None:
     """A node's immediate probe is complete: when all that were asked are, nothing more need be waited for."""
-    for incident in list(state.open_incidents()):
+    for incident in state.open_incidents():
         exits = [f for f in incident.evidence if isinstance(f, RankExited)]
         if fact.node not in {f.node for f in exits} | _asked(incident):
             continue
@@ -289,7 +289,7 @@ def stalled(state: State, fact: JobStalled, rules: Rules) -> None:
         where[rank]: rank for rank in laggards(fact.beats, job.world, rules.policy).ranks if rank in where
     }
     _part(state, job, set(behind))
-    incident = group.join(state, group.job_topic(job.id), fact, job)
+    incident = group.join_job(state, job, fact)
     waits.told_late(state, incident, fact)
     _wants_anew(state, job, incident)
     for node in behind:
@@ -338,7 +338,7 @@ def keeps_up(state: State, fact: RankAtPace) -> None:
     if job is None or fact.generation != job.generation or job.straggler != fact.rank:
         return
     state.change(job, straggler=-1)
-    for incident in list(state.open_incidents()):
+    for incident in state.open_incidents():
         if any(isinstance(each, RankSlow) and each.rank == fact.rank for each in incident.evidence):
             evidence.add(state, incident, fact)
 
@@ -356,7 +356,7 @@ def slow(state: State, fact: RankSlow, rules: Rules) -> None:
     state.change(job, slow=(*lately, (state.now, fact.rank, fact.node)), straggler=fact.rank)
     if len(known) > 1:
         return  # it was told already that this rank is slow wherever it sits
-    about = group.find(state, group.job_topic(job.id))
+    about = group.of_job(state, job)
     # What is about a silent node may become another's incident, and explains no slow rank.
     apart = about is not None and group.waits_for_a_node(state, about)
     topic = group.pace_topic(job.id) if apart else group.job_topic(job.id)

@@ -67,7 +67,7 @@ def _shuns(state: State, worker: Worker, why: str, rules: Rules) -> bool:
 
 def _tell(state: State, job: Job, fact: Outcome) -> None:
     """Make it somebody's business that a job does not start."""
-    incident = group.join(state, group.job_topic(job.id), fact, job)
+    incident = group.join_job(state, job, fact)
     if not state.awaits_evidence(incident.id):
         group.ask_for(state, incident, Due.ANY)
 
@@ -82,7 +82,7 @@ def raised(state: State, fact: RankRaised) -> None:
     if job.is_over or job.stage is JobStage.RUNNING:
         return
     fact = replace(fact, rank=-1, generation=-1, step=-1)
-    incident = group.join(state, group.job_topic(job.id), fact, job)
+    incident = group.join_job(state, job, fact)
     if not state.awaits_evidence(incident.id):
         group.ask_for(state, incident, Due.CERTAIN)
 

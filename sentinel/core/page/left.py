@@ -28,12 +28,13 @@ def left_for_people(incident: Incident, state: State, rules: Rules) -> tuple[str
     Of a resolved one it grows only less, until it is nothing: nothing is done for its sake any more.
     """
     small = [job for job in state.jobs.values() if job.is_degraded and incident.id in job.shrunk]
-    found = (fact for fact in incident.evidence if isinstance(fact, FindingReported))
-    accused = {fact.node for fact in found if fact.finding.component == NODE}
     mine = [node for node, cordon in _cordons(state) if cordon.by == incident.id]
     lines = _out([node.id for node in mine])
     lines += chain.from_iterable(proofs.left(node, rules.policy) for node in mine)
-    lines += _unfit([node for node in state.unfit() if node.id in accused])
+    if unfit := state.unfit():
+        found = (fact for fact in incident.evidence if isinstance(fact, FindingReported))
+        accused = {fact.node for fact in found if fact.finding.component == NODE}
+        lines += _unfit([node for node in unfit if node.id in accused])
     lines += _degraded(small)
     lines += [NO_SPARE] if lines and _needs_a_spare(state) else []
     return (*lines, *_refused(incident, state, rules))
@@ -136,6 +137,8 @@ def _given_up(state: State) -> bool:
 
 def _refused(incident: Incident, state: State, rules: Rules) -> Iterator[str]:
     """Give the refusals that stand, each as it was put on record last."""
+    if not state.refused:
+        return
     reasons = {action.wanted: action.reason for action in incident.actions if isinstance(action, Refusal)}
     stand = {wanted: reason for wanted, reason in reasons.items() if (incident.id, wanted) in state.refused}
     if not stand:

@@ -26,7 +26,7 @@ from sentinel.model.action import (
     action_id,
 )
 from sentinel.model.counted import counted
-from sentinel.model.fact import DeadlinePassed, Fact, Outcome, RankRaised
+from sentinel.model.fact import DeadlinePassed, Fact, JobAdvanced, Outcome, RankRaised
 from sentinel.model.ids import Seconds
 from sentinel.model.incident import Diagnosis, Incident, PagedDiagnosis, Suspect
 from sentinel.model.outside import Whose, whose
@@ -48,6 +48,8 @@ RESUMES_TOLD = 3
 """A job that was formed more often flaps: so many lines say no more than their number."""
 EARLIER_LIMIT = 200
 """Characters of why something was thought before."""
+DEEDS = (Evict, Resume, RestartJob, StopJob, RestartAgent, RestartGcs)
+"""Actions of which a page tells."""
 LOOKS = (CollectStacks, Page, Ping, Probe, Refusal)
 """Actions that repair nothing."""
 UNSEEN_S = 1.0
@@ -87,7 +89,7 @@ def digest(incident: Incident, left: tuple[str, ...], grade: str, state: State, 
     Numbers count from the first step on: while a job recovers each would be an edit of its own.
     """
     found = incident.diagnosis
-    done = [deed for action in incident.actions if (deed := _deed(action))]
+    done = [_deed(action) for action in incident.actions if isinstance(action, DEEDS)]
     failed = [fact.action for fact in incident.evidence if isinstance(fact, Outcome) and not fact.ok]
     reached = [name for name in STAGES if name in incident.times]
     numbers = (reached, incident.steps_lost, *broke_again(incident)) if "new_step" in reached else ()
@@ -283,6 +285,8 @@ def stood_still(incident: Incident) -> list[str]:
 
 def broke_again(incident: Incident) -> list[str]:
     """Say of each further break that the job recovered from how long that took."""
+    if not [fact for fact in incident.evidence if isinstance(fact, JobAdvanced)][1:]:
+        return []
     opened, again = incident.opened, recoveries(incident)[1:]
     told = ((broke - opened, step - broke) for broke, step in again)
     return [
@@ -338,7 +342,7 @@ def waited(incident: Incident) -> list[str]:
 def _deeds(incident: Incident) -> list[str]:
     """Say what was done, each once; of a job that was formed again and again how often, and the last time."""
     resumes = [action for action in incident.actions if isinstance(action, Resume)]
-    told = {action.id: _deed(action) for action in incident.actions}
+    told = {action.id: _deed(action) for action in incident.actions if isinstance(action, DEEDS)}
     if len(resumes) > RESUMES_TOLD:
         told |= dict.fromkeys((action.id for action in resumes), "")
         told[resumes[-1].id] = f"{_deed(resumes[-1])}, the last of {counted(len(resumes), 'time')}"

@@ -54,7 +54,7 @@ def wanted(job: Job, state: State) -> Want | None:
         return None  # a watched job's ranks are seated by who starts them
     if job.stage is JobStage.WAITING and Timer.PLACE.of(job.id) not in state.deadlines:
         return Want(job.upkeep) if state.workers.has(job.id) or state.usable_gpus() >= job.world else None
-    if job.stage is JobStage.BROKEN and not any(each.job == job.id for each in state.open_incidents()):
+    if job.stage is JobStage.BROKEN and not state.incidents_of(job):
         return Want(job.upkeep)  # its incident is over without a remedy, and the job is still broken
     if job.stage is JobStage.RUNNING and not ending and to_leave(job, state):
         return Want(job.upkeep, gently=True)

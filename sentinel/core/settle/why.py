@@ -55,8 +55,7 @@ def _is(
         small = ", degraded" if job.is_degraded else ""
         yield f"{job.stage.value}{small}, generation {job.generation}, {state.ranks(job)}"
         yield from _stopped(job, state)
-        about = (each for each in state.open_incidents() if each.job == job.id)
-        yield from (line for each in about for line in misstarts(each))
+        yield from (line for each in state.incidents_of(job) for line in misstarts(each))
     if incident is not None:
         found, now = incident.about, incident.diagnosis
         yield f"{incident.stage.value}: {_accuses(found) if found else 'not diagnosed'}"
@@ -291,8 +290,8 @@ def needs(state: State, job: Job, rules: Rules) -> str:
     here = state.usable_gpus()
     if here < job.world and not state.workers.has(job.id):
         return f"{counted(job.world, 'GPU')}, and finds {state.room}"
-    about = (each for each in state.open_incidents() if each.job == job.id)
-    why = "".join(f"; {line}" for each in about for line in misstarts(each)[:MOST_NAMES])
+    about = (line for each in state.incidents_of(job) for line in misstarts(each)[:MOST_NAMES])
+    why = "".join(f"; {line}" for line in about)
     match generation.plan(job, job.want or Want(job.upkeep), state, rules).seats:
         case Cannot(reason=reason):
             return f"a place: {reason}{why}"

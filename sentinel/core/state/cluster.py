@@ -1,13 +1,13 @@
 """What the fold remembers between facts: nodes, jobs, incidents, deadlines."""
 
-from collections.abc import Iterator
-from typing import Any, TypeAlias, TypeVar
+from collections.abc import Iterator, Sequence
+from typing import Any, TypeVar
 
 from msgspec.structs import replace
 
 from sentinel.core.state.rows import Baseline, Job, JobStage, Node, Silence
 from sentinel.core.state.stored import StoredState
-from sentinel.core.state.tables import Fold, Marks, Table
+from sentinel.core.state.tables import Change, Fold, Marks, Table
 from sentinel.core.state.timers import EVIDENCE
 from sentinel.core.state.workers import Worker, WorkerTable
 from sentinel.model import codec
@@ -16,6 +16,25 @@ from sentinel.model.counted import counted
 from sentinel.model.ids import ActionId, IncidentId, Instant, JobId, NodeId, Seconds, WorkerId
 from sentinel.model.incident import Incident
 from sentinel.model.judgement import Judgement
+
+INDEXED = frozenset(
+    {
+        "cordon",
+        "gpus",
+        "left",
+        "lives",
+        "maintained",
+        "outside",
+        "preflight",
+        "shunned",
+        "silent",
+        "trusted",
+    }
+)
+"""Fields of a node by which it is found, or others decide, and so do critical findings.
+
+Of a change of the rest nobody else is told.
+"""
 
 
 def _is_other(before: Node, now: Node) -> bool:
@@ -31,8 +50,6 @@ def _is_other(before: Node, now: Node) -> bool:
     return before.findings is not now.findings and before.accused != now.accused
 
 
-Version: TypeAlias = tuple[int, str, str, tuple[Instant, ...], int]
-"""Is the same only while a fold has changed nothing."""
 Row = TypeVar("Row", Node, Job, Incident, Worker)
 
 
@@ -46,7 +63,7 @@ class State:
     def __init__(self, now: Instant = 0.0) -> None:
         self.now = now
         self._fold = Fold()
-        self.nodes: Table[NodeId, Node] = Table(self._fold)
+        self.nodes: Table[NodeId, Node] = Table(self._fold, kind="nodes")
         self._unheard: Marks[NodeId] = Marks(self._fold)
         self._cordoned: Marks[NodeId] = Marks(self._fold)
         self._maintained: Marks[NodeId] = Marks(self._fold)
@@ -54,10 +71,12 @@ class State:
         self._aside: Marks[NodeId] = Marks(self._fold)
         self._unfit: Marks[NodeId] = Marks(self._fold)
         self._in_preflight: Marks[NodeId] = Marks(self._fold)
-        self.jobs: Table[JobId, Job] = Table(self._fold)
+        self._lacking: Marks[NodeId] = Marks(self._fold)
+        self.jobs: Table[JobId, Job] = Table(self._fold, kind="jobs")
         self.workers = WorkerTable(self._fold)
-        self.incidents: Table[IncidentId, Incident] = Table(self._fold)
+        self.incidents: Table[IncidentId, Incident] = Table(self._fold, kind="incidents")
         """Open ones, and the resolved ones that a stronger cause could still reopen."""
+        self._open: Marks[IncidentId] = Marks(self._fold)
         self.opened = 0
         """Incidents ever opened; numbers the next one."""
         self.past = ""
@@ -69,9 +88,9 @@ class State:
         self.stopped = ""
         """Who stopped all actions; empty when nobody did."""
         self.evictions: tuple[Instant, ...] = ()
-        self.unfinished: Table[ActionId, Action] = Table(self._fold)
+        self.unfinished: Table[ActionId, Action] = Table(self._fold, kind="unfinished")
         """Actions without an outcome: a new controller performs them again, which is harmless."""
-        self.deadlines: Table[str, Instant] = Table(self._fold)
+        self.deadlines: Table[str, Instant] = Table(self._fold, kind="deadlines")
         self.silences: Table[str, Silence] = Table(self._fold)
         """By the node or cause that pages nobody; its deadline ends it."""
         self.judgements: Table[IncidentId, tuple[Judgement, ...]] = Table(self._fold)
@@ -80,7 +99,7 @@ class State:
         """By `check|kind|figure`."""
         self.refusals = 0
         """Refusals ever recorded; numbers the next one."""
-        self.refused: Table[tuple[IncidentId, str], str] = Table(self._fold)
+        self.refused: Table[tuple[IncidentId, str], str] = Table(self._fold, kind="refused")
         """What is on record as not done, for whom, by which guard; until that has allowed it."""
         self.moves = 0
         """How often the fold under way has changed of a node what others depend on."""
@@ -112,7 +131,12 @@ class State:
         """Put a row like this one, as it is by now, with other fields in its place; gives it back."""
         match row:
             case Node():
-                return self._put_node(replace(self.nodes[row.id], **fields))
+                before = self.nodes[row.id]
+                now = replace(before, **fields)
+                quiet = INDEXED.isdisjoint(fields) and (
+                    "findings" not in fields or now.accused == before.accused
+                )
+                return self.nodes.put(row.id, now) if quiet else self._put_node(now)
             case Job():
                 return self.jobs.put(row.id, replace(self.jobs[row.id], **fields))
             case Worker():
@@ -122,7 +146,7 @@ class State:
                 if known is None:
                     # A placeholder incident for actions that no incident asked for; it has no row.
                     return replace(row, **fields)
-                return self.incidents.put(row.id, replace(known, **fields))
+                return self._put_incident(replace(known, **fields))
 
     def add(self, row: Row) -> Row:
         """Put a new row."""
@@ -136,7 +160,11 @@ class State:
                     self.workers.look_again_at(row.id, node)
                 return self.jobs.put(row.id, row)
             case Incident():
-                return self.incidents.put(row.id, row)
+                return self._put_incident(row)
+
+    def _put_incident(self, incident: Incident) -> Incident:
+        self._open.note(incident.id, not incident.is_over)
+        return self.incidents.put(incident.id, incident)
 
     def _put_node(self, node: Node) -> Node:
         """Put a node where it is found by what is the matter with it."""
@@ -148,6 +176,7 @@ class State:
             for job in self.jobs:
                 self.workers.look_again_at(job, node.id)
         self._in_preflight.note(node.id, node.preflight is not None)
+        self._lacking.note(node.id, node.may_lack)
         return self.nodes.put(node.id, node)
 
     def _index(self, node: Node) -> None:
@@ -173,9 +202,13 @@ class State:
 
     # --- questions -------------------------------------------------------------------------------------
 
-    def open_incidents(self) -> Iterator[Incident]:
-        """Incidents that are not resolved."""
-        return (incident for incident in self.incidents.values() if not incident.is_over)
+    def open_incidents(self) -> list[Incident]:
+        """Incidents that are not resolved, in the order in which they came."""
+        return [row for name, row in self.incidents.items() if name in self._open] if self._open else []
+
+    def incidents_of(self, job: Job) -> list[Incident]:
+        """Those of them that are about a job."""
+        return [incident for incident in self.open_incidents() if incident.job == job.id]
 
     def open_incident(self, name: str | None) -> Incident | None:
         """Return one of these by its id."""
@@ -250,6 +283,10 @@ class State:
         """Nodes whose pre-flight is due or under way."""
         return {*self._in_preflight}
 
+    def lacking(self, nodes: set[NodeId]) -> set[NodeId]:
+        """Give those of some nodes on which anything can be missing."""
+        return self._lacking.keys() & nodes
+
     def unusable(self) -> set[NodeId]:
         """Nodes on which no rank can be placed."""
         return {*self._unheard, *self._aside, *self._unfit}
@@ -285,14 +322,22 @@ class State:
         return f"actions are frozen: {self.frozen}" if self.frozen else ""
 
     @property
-    def is_changed(self) -> bool:
-        """Whether the fold under way has changed anything."""
-        return self._fold.changes > 0 or self._before[1:] != self._numbers()[1:]
+    def changes(self) -> Sequence[Change]:
+        """What the fold under way has changed in the tables, in its order."""
+        return self._fold.changes
 
     @property
-    def version(self) -> Version:
-        """Tells whether anything has changed in this fold since it was asked last."""
-        return self._fold.changes, self.frozen, self.stopped, self.evictions, self.refusals
+    def is_news(self) -> bool:
+        """Whether the fold under way has changed anything that somebody could decide by.
+
+        What a node notes of itself concerns open incidents, refusals, and it while it may lack something.
+        """
+        if self.moves or self.was_allowed() != (self.frozen, self.stopped):
+            return True
+        if self._open or self.refused:
+            return bool(self._fold.changes)
+        nodes, lacking = self.nodes, self._lacking
+        return any(table is not nodes or key in lacking for table, key, _ in self._fold.changes)
 
     def set_deadline(self, name: str, after: Seconds) -> None:
         """Ask for a `DeadlinePassed` fact."""
@@ -370,17 +415,19 @@ class State:
     @classmethod
     def _from(cls, kept: StoredState) -> "State":
         state = cls(kept.now)
-        fold = state._fold
-        state.incidents = Table(fold, kept.incidents)
-        state.jobs = Table(fold, {job.id: job.row for job in kept.jobs.values()})
-        state.workers = WorkerTable(fold, kept.workers, {job.id: job.seats for job in kept.jobs.values()})
+        for incident in kept.incidents.values():
+            state.add(incident)
+        state.jobs.put_all({job.id: job.row for job in kept.jobs.values()})
+        seats = {job.id: job.seats for job in kept.jobs.values()}
+        state.workers = WorkerTable(state._fold, kept.workers, seats)
         for node in kept.with_silences():
             state.add(node)
-        state.refused = Table(fold, {(name, wanted): guard for name, wanted, guard in kept.refused})
-        state.unfinished, state.deadlines = Table(fold, kept.unfinished), Table(fold, kept.deadlines)
-        state.silences = Table(fold, kept.lasting_silences())
-        state.judgements = Table(fold, kept.judgements)
-        state.baselines = Table(fold, kept.baselines)
+        state.refused.put_all({(name, wanted): guard for name, wanted, guard in kept.refused})
+        state.unfinished.put_all(kept.unfinished)
+        state.deadlines.put_all(kept.deadlines)
+        state.silences.put_all(kept.lasting_silences())
+        state.judgements.put_all(kept.judgements)
+        state.baselines.put_all(kept.baselines)
         state.opened, state.refusals, state.evictions = kept.opened, kept.refusals, kept.evictions
         state.frozen, state.stopped, state.past = kept.frozen, kept.stopped, kept.past
         state.woke = kept.woke

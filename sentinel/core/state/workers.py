@@ -9,7 +9,7 @@ from typing import TypeAlias, TypeVar
 from msgspec import Struct
 from msgspec.structs import replace
 
-from sentinel.core.state.tables import Fold, Marks, Table
+from sentinel.core.state.tables import Fold, Index, Marks, Table
 from sentinel.model.action import Seat
 from sentinel.model.ids import Instant, JobId, NodeId, WorkerId
 
@@ -93,24 +93,24 @@ class WorkerTable:
         rows: Iterable[Worker] = (),
         seats: Mapping[JobId, Sequence[WorkerId]] | None = None,
     ) -> None:
-        self.rows: Table[WorkerKey, Worker] = Table(fold)
-        self._seats: Table[JobId, Seats] = Table(fold)
-        self._sitting: Table[NodeId, tuple[WorkerKey, ...]] = Table(fold)
-        self._waiting: Table[tuple[JobId, NodeId], tuple[WorkerKey, ...]] = Table(fold)
+        self.rows: Table[WorkerKey, Worker] = Table(fold, kind="workers")
+        self._seats: Index[JobId, Seats] = Index(fold)
+        self._sitting: Index[NodeId, tuple[WorkerKey, ...]] = Index(fold)
+        self._waiting: Index[tuple[JobId, NodeId], tuple[WorkerKey, ...]] = Index(fold)
         """Starting workers and standbys, oldest first."""
         self._gone: Marks[WorkerKey] = Marks(fold)
         self._spent: Marks[WorkerKey] = Marks(fold)
         """Whose own code raised, while they live."""
-        self._counts: Table[JobId, int] = Table(fold)
+        self._counts: Index[JobId, int] = Index(fold)
         """How many workers each job has."""
-        self._done: Table[JobId, int] = Table(fold)
+        self._done: Index[JobId, int] = Index(fold)
         """How many ranks of each job have ended with 0."""
         self._to_stop: Marks[WorkerKey] = Marks(fold)
         self._doubtful: Marks[tuple[JobId, NodeId]] = Marks(fold)
         """Where a standby may be missing; a memo, which never says too little."""
         self._open: Marks[NodeId] = Marks(fold)
         """Nodes on which a rank may be placed."""
-        self._spare: Marks[NodeId] = Marks(fold)
+        self._spare: Marks[NodeId] = Marks(fold, kind="spare")
         """Of these, those without a rank."""
         for worker in rows:
             self.put(worker)
@@ -150,8 +150,7 @@ class WorkerTable:
 
     def seated_count(self, job: JobId) -> int:
         """Count the ranks that have a worker."""
-        seats = self.seats(job)
-        return len(seats) - seats.count(None)
+        return len([*filter(None, self.seats(job))])
 
     def sitting(self, node: NodeId) -> list[Worker]:
         """Who is seated on a node, of whichever job."""
@@ -196,18 +195,6 @@ class WorkerTable:
     def has_spare(self) -> bool:
         """Say whether there is a node on which a rank may be placed, and none is."""
         return len(self._spare) > 0
-
-    def is_touched(self) -> bool:
-        """Say whether the fold under way has changed a worker."""
-        return self.rows.is_touched
-
-    def moves_spares(self) -> bool:
-        """Say whether it has changed which nodes are without a rank."""
-        return self._spare.is_touched
-
-    def touched_nodes(self) -> set[NodeId]:
-        """Nodes of whose workers it has changed one."""
-        return {worker.node for worker in self.rows.touched()}
 
     # --- changes ---------------------------------------------------------------------------------------
 

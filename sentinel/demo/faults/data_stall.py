@@ -9,7 +9,7 @@ from pathlib import Path
 from sentinel.demo.blocking import Blocked, refused
 from sentinel.demo.fault import NOBODY, Expected, Injection, Place, Simple, needs_ranks, pick, ranks
 from sentinel.demo.sandbox import Sandbox, SandboxError, wait
-from sentinel.trainer.data import shard_path
+from sentinel.trainer.layout import shard_path
 
 READ_WITHIN_S = 5.0
 TOGETHER_S = 1.0

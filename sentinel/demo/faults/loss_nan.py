@@ -19,7 +19,7 @@ from sentinel.demo.fault import (
 )
 from sentinel.demo.recorded import compared, lines, replays
 from sentinel.demo.sandbox import Sandbox
-from sentinel.trainer.data import layout_of, shard_path
+from sentinel.trainer.layout import layout_of, shard_path
 from sentinel.trainer.settings import read_settings
 
 AHEAD = 4

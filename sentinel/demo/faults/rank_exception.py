@@ -1,11 +1,9 @@
 """User code raises, each time: at one step wherever it runs, or on one node whoever runs there."""
 
-import json
 import random
-from pathlib import Path
 
+from sentinel.demo import raise_plan
 from sentinel.demo.fault import NODE, Expected, Injection, Place, Simple, completed, pick, ranks
-from sentinel.demo.raising import PLAN_FILE
 from sentinel.demo.recorded import lines, raised_on
 from sentinel.demo.sandbox import Sandbox
 
@@ -22,7 +20,7 @@ def inject(sandbox: Sandbox, chance: random.Random) -> Injection:
     follows_node = chance.random() < 1 / 2
     step = sandbox.steps()[-1]["step"] + AHEAD
     plan = {"step": step, "node": victim.node} if follows_node else {"step": step, "rank": victim.rank}
-    _write(sandbox.cluster.root / PLAN_FILE, plan)
+    raise_plan.write(sandbox.cluster.root, plan)
     at = completed(sandbox, step - 1)
     truth = Place(victim.node) if follows_node else Place(rank=victim.rank)
     expected = FOLLOWS_NODE if follows_node else FOLLOWS_CODE
@@ -32,12 +30,6 @@ def inject(sandbox: Sandbox, chance: random.Random) -> Injection:
         return _traceback(sandbox) + tried
 
     return Injection(at, truth, expected=expected, halts=True, verify=verify)
-
-
-def _write(path: Path, plan: dict[str, object]) -> None:
-    draft = path.with_suffix(".new")
-    draft.write_text(json.dumps(plan))
-    draft.replace(path)
 
 
 def _tried_elsewhere(sandbox: Sandbox, at: float, rank: int) -> list[str]:
