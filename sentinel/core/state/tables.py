@@ -1,7 +1,7 @@
 """Rows by key, changed by one fold at a time: all that it put stays, or all of it is put back."""
 
-from collections.abc import Hashable, Iterable, Mapping
-from itertools import repeat
+from collections.abc import Hashable, Mapping
+from itertools import count, repeat
 from typing import Any, Generic, TypeAlias, TypeVar, cast
 
 K = TypeVar("K", bound=Hashable)
@@ -12,13 +12,13 @@ _put, _drop = dict.__setitem__, dict.__delitem__
 class Fold:
     """What a fold under way has put another row in the place of; while none is, changes are for good."""
 
-    __slots__ = ("_orders", "changes", "is_open")
+    __slots__ = ("_dropped", "changes", "is_open")
 
     def __init__(self) -> None:
         self.is_open = False
         self.changes: list[Change] = []
         """In their order, a row each time that it changed."""
-        self._orders: dict[int, tuple[Table[Any, Any], list[Any]]] = {}
+        self._dropped: list[tuple[Table[Any, Any], Any, int]] = []
 
     def begin(self) -> None:
         """From here on all can be put back, until `commit`."""
@@ -28,7 +28,7 @@ class Fold:
         """Let all that was changed be for good."""
         self.is_open = False
         self.changes.clear()
-        self._orders.clear()
+        self._dropped.clear()
 
     def abandon(self) -> None:
         """Put all back as it was, each row in its place among the others."""
@@ -38,14 +38,17 @@ class Fold:
                 table.drop(key)
             else:
                 table.put(key, before)
-        for table, keys in self._orders.values():
-            table.reorder(keys)
+        for table, key, place in reversed(self._dropped):
+            if key in table:
+                table.places[key] = place
+        for table in {id(table): table for table, _, _ in self._dropped}.values():
+            table.reorder()
         self.commit()
 
-    def drops_from(self, table: "Table[Any, Any]") -> None:
-        """Before a table's first drop take note where its rows stand."""
-        if id(table) not in self._orders:
-            self._orders[id(table)] = table, list(table)
+    def drops(self, table: "Table[Any, Any]", key: Any, place: int) -> None:
+        """Take note where a row stood that is dropped, if it may be put back."""
+        if self.is_open:
+            self._dropped.append((table, key, place))
 
 
 class Table(dict[K, V], Generic[K, V]):
@@ -55,19 +58,24 @@ class Table(dict[K, V], Generic[K, V]):
     of its pointers.
     """
 
-    __slots__ = ("_fold", "kind")
+    __slots__ = ("_fold", "_next", "kind", "places")
     has_order = True
     """Whether it matters in which order its rows stand."""
 
     def __init__(self, fold: Fold, rows: Mapping[K, V] | None = None, kind: str = "") -> None:
         super().__init__(rows or {})
         self._fold, self.kind = fold, kind
+        self._next = count()
+        self.places: dict[K, int] = dict(zip(self, self._next, strict=False)) if self.has_order else {}
+        """Which row came after which, where that matters."""
 
     def put(self, key: K, row: V) -> V:
         """Put a row in its place; gives it back."""
-        fold = self._fold
-        if fold.is_open:
-            fold.changes.append((self, key, self.get(key)))
+        before = self.get(key)
+        if self._fold.is_open:
+            self._fold.changes.append((self, key, before))
+        if before is None and self.has_order:
+            self.places[key] = next(self._next)
         _put(self, key, row)
         return row
 
@@ -75,6 +83,9 @@ class Table(dict[K, V], Generic[K, V]):
         """Put many rows, each in its place."""
         if self._fold.is_open:
             self._fold.changes += zip(repeat(self), rows, map(self.get, rows), strict=False)
+        if self.has_order:
+            new = [key for key in rows if key not in self]
+            self.places |= zip(new, self._next, strict=False)
         dict.update(self, rows)
 
     def drop(self, key: K) -> None:
@@ -83,14 +94,14 @@ class Table(dict[K, V], Generic[K, V]):
             return
         fold = self._fold
         if fold.is_open:
-            if self.has_order:
-                fold.drops_from(self)
             fold.changes.append((self, key, self[key]))
+        if self.has_order:
+            fold.drops(self, key, self.places.pop(key))
         _drop(self, key)
 
-    def reorder(self, keys: Iterable[K]) -> None:
-        """Let rows stand in the order of these keys, which are all and maybe some that are gone."""
-        rows = {key: self[key] for key in keys if key in self}
+    def reorder(self) -> None:
+        """Let rows stand in their places again."""
+        rows = {key: self[key] for key in sorted(self, key=self.places.__getitem__)}
         dict.clear(self)
         dict.update(self, rows)
 
