@@ -2,11 +2,22 @@
 
 from collections.abc import Hashable, Mapping
 from itertools import count, repeat
-from typing import Any, Generic, TypeAlias, TypeVar, cast
+from typing import Any, Generic, TypeVar, cast
+
+from msgspec import Struct
 
 K = TypeVar("K", bound=Hashable)
 V = TypeVar("V")
 _put, _drop = dict.__setitem__, dict.__delitem__
+
+
+class Change(Struct, frozen=True, gc=False):
+    """One change of a table; thousands of one fold are nothing that the garbage collector has to look at."""
+
+    table: "Table[Any, Any]"
+    key: Any
+    before: Any
+    """The row that was there before; None for no row."""
 
 
 class Fold:
@@ -33,11 +44,11 @@ class Fold:
     def abandon(self) -> None:
         """Put all back as it was, each row in its place among the others."""
         self.is_open = False
-        for table, key, before in reversed(self.changes):
-            if before is None:
-                table.drop(key)
+        for each in reversed(self.changes):
+            if each.before is None:
+                each.table.drop(each.key)
             else:
-                table.put(key, before)
+                each.table.put(each.key, each.before)
         for table, key, place in reversed(self._dropped):
             if key in table:
                 table.places[key] = place
@@ -73,7 +84,7 @@ class Table(dict[K, V], Generic[K, V]):
         """Put a row in its place; gives it back."""
         before = self.get(key)
         if self._fold.is_open:
-            self._fold.changes.append((self, key, before))
+            self._fold.changes.append(Change(self, key, before))
         if before is None and self.has_order:
             self.places[key] = next(self._next)
         _put(self, key, row)
@@ -82,7 +93,7 @@ class Table(dict[K, V], Generic[K, V]):
     def put_all(self, rows: Mapping[K, V]) -> None:
         """Put many rows, each in its place."""
         if self._fold.is_open:
-            self._fold.changes += zip(repeat(self), rows, map(self.get, rows), strict=False)
+            self._fold.changes += map(Change, repeat(self), rows, map(self.get, rows))
         if self.has_order:
             new = [key for key in rows if key not in self]
             self.places |= zip(new, self._next, strict=False)
@@ -94,7 +105,7 @@ class Table(dict[K, V], Generic[K, V]):
             return
         fold = self._fold
         if fold.is_open:
-            fold.changes.append((self, key, self[key]))
+            fold.changes.append(Change(self, key, self[key]))
         if self.has_order:
             fold.drops(self, key, self.places.pop(key))
         _drop(self, key)
@@ -109,10 +120,6 @@ class Table(dict[K, V], Generic[K, V]):
         raise TypeError("rows are changed by `put` and `drop`, which a fold can take back")
 
     __setitem__ = __delitem__ = __ior__ = update = pop = popitem = clear = setdefault = cast(Any, _refuse)
-
-
-Change: TypeAlias = tuple[Table[Any, Any], Any, Any]
-"""In which table, under which key, and the row that was there before; None for no row."""
 
 
 class Index(Table[K, V], Generic[K, V]):
