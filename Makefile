@@ -38,6 +38,7 @@ endif
 # Tests that find more the more they try, with many more inputs than `make test` has time for.
 soak: $(STAMP)
 	$(BIN)/pytest -n 2 --dist loadfile -m "soak and not cluster" --hypothesis-profile=deep --timeout=3600 $(ARGS)
+	$(BIN)/pytest -m "soak and cluster" --hypothesis-profile=deep $(ARGS)
 
 check: $(STAMP)
 	$(BIN)/ruff check --no-cache .

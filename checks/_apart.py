@@ -28,10 +28,16 @@ ALONE = 3
 """In each so many rounds both ends of a suspected pair meet others: that tells the pair from its nodes."""
 
 
-def apart(nodes: Sequence[NodeId], accused: Iterable[Culprit], fabric: Fabric, number: int) -> Round:
+def apart(
+    nodes: Sequence[NodeId],
+    accused: Iterable[Culprit],
+    doubted: Iterable[Culprit],
+    fabric: Fabric,
+    number: int,
+) -> Round:
     """Have suspects measure with good nodes far away, and besides them good pairs; none if nobody is one.
 
-    Who waits, or finds no place, measures with one near it with which all was well once.
+    First those who are doubted even if what is far excuses them. Who waits, or finds no place, measures with one near it with which all was well once.
     """
     suspects = [each for each in accused if each.kind != "rack" and {*nodes}.issuperset(each.nodes)]
     doubtful = {node for each in suspects for node in each.nodes}
@@ -39,7 +45,8 @@ def apart(nodes: Sequence[NodeId], accused: Iterable[Culprit], fabric: Fabric, n
     most, controls = len(nodes) // SUSPECTS, len(nodes) // GOOD
     if not suspects or not most or len(good) < 2 * (controls + most + 1):
         return []
-    worst, near = _worst(suspects, fabric, 2 * most), _near(fabric)
+    first = {each.nodes for each in doubted}
+    worst, near = _worst(suspects, first, fabric, 2 * most), _near(fabric)
     tested = _tested([each for each in worst if not _waits(each, suspects, near.keys(), number)], nodes, most)
     together = _controls(good, controls, number)
     taken = {node for pair in together for node in pair} | {node for each in tested for node in each.nodes}
@@ -105,11 +112,13 @@ def _controls(good: Sequence[NodeId], count: int, number: int) -> list[Members]:
     return [(good[seat], good[half + (seat + number) % half]) for seat in seats]
 
 
-def _worst(suspects: Iterable[Culprit], fabric: Fabric, most: int) -> Sequence[Culprit]:
+def _worst(
+    suspects: Iterable[Culprit], first: AbstractSet[Members], fabric: Fabric, most: int
+) -> Sequence[Culprit]:
     """Give the likeliest, first those who were slow in such rounds, then those who were in fewest."""
     cleared = Counter[NodeId]()
     for lag in fabric.lags:
         if lag.among == "sparse":
             cleared.update(dict.fromkeys(lag.pair, -1 if lag.behind >= FLOOR else 1))
-    worst = sorted(suspects, key=lambda each: (-each.told, each.nodes))[:most]
+    worst = sorted(suspects, key=lambda each: (each.nodes not in first, -each.told, each.nodes))[:most]
     return sorted(worst, key=lambda each: max(cleared[node] for node in each.nodes))

@@ -39,7 +39,9 @@ def plan(nodes: Sequence[NodeId], samples: Sequence[MemberSample]) -> Round:
     if is_swept and not (verdict.open or verdict.unclear) and (is_alike or not accused):
         return []
     if not is_alike and number in APART and verdict.fabric and (verdict.open or accused):
-        alone = apart(nodes, [*accused, *verdict.watched], verdict.fabric, number)
+        doubts = localise(samples)
+        doubted = [*doubts.culprits, *doubts.open, *doubts.watched]
+        alone = apart(nodes, [*accused, *verdict.watched], doubted, verdict.fabric, number)
         if alone:
             return alone
     if not is_alike and number in FAR:

@@ -49,6 +49,7 @@ def main() -> None:
     parser.add_argument(
         "--lane", type=_lane, default=(0, 1), metavar="K/N", help="only every N-th seed, from K on"
     )
+    parser.add_argument("--first", type=int, default=0, help="the first seed of each kind")
     parser.add_argument("--seconds", type=float, default=float("inf"), help="end after so long")
     parser.add_argument("--results", type=Path, help="add each draw to this file; those in it are not drawn")
     options = parser.parse_args()
@@ -80,7 +81,9 @@ def _wanted(options: argparse.Namespace) -> Iterator[Draw]:
     kinds = [
         [
             Draw(kind, options.nodes, racks == "known", seed)
-            for seed in range(options.nulls if kind == "none" else options.draws)
+            for seed in range(
+                options.first, options.first + (options.nulls if kind == "none" else options.draws)
+            )
         ]
         for racks in options.racks
         for kind in options.kinds

@@ -5,6 +5,7 @@ import threading
 from pathlib import Path
 
 import pytest
+from depth import tries
 
 from sentinel.adapters.journal import Journal
 from sentinel.adapters.journal_file import JournalError
@@ -140,8 +141,9 @@ def test_an_incident_that_stays_open_for_weeks_keeps_how_it_began(
     journal.close()
 
 
+@pytest.mark.soak
 def test_recordings_come_out_the_same_whatever_was_compacted_between(tmp_path: Path) -> None:
-    for seed in range(12):
+    for seed in range(tries(4, 100)):
         chance = random.Random(seed)
         plain, kept = Journal(tmp_path / f"plain-{seed}"), Journal(tmp_path / f"kept-{seed}")
         now, incidents = 0.0, []

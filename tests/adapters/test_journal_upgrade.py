@@ -2,9 +2,9 @@
 
 import contextlib
 import json
-import os
 import resource
 import shutil
+import signal
 import sqlite3
 import subprocess
 import sys
@@ -275,7 +275,7 @@ def test_a_full_disk_says_try_again_and_loses_nothing(path: Path) -> None:
 KILLED = """
 import os, signal, sys
 from sentinel.adapters import journal, journal_v1
-left = int(sys.argv[2])
+left = 0
 MOMENTS = {"os.rename", "os.remove", "sqlite3.connect", "open"}
 def at(*_):
     global left
@@ -283,27 +283,37 @@ def at(*_):
     if left == 0:
         os.kill(os.getpid(), signal.SIGKILL)
 write = journal_v1.to_body
-def slowly(*line):
+def slowly(*line, **how):
     at() if line[0].at % 5 < 1 else None
-    return write(*line)
+    return write(*line, **how)
 journal_v1.to_body = slowly
-sys.addaudithook(lambda event, _: at() if event in MOMENTS else None)
-journal.Journal(sys.argv[1]).close()
+for path in map(str.rstrip, sys.stdin):
+    left += 1
+    if (child := os.fork()) == 0:
+        sys.addaudithook(lambda event, _: at() if event in MOMENTS else None)
+        journal.Journal(path).close()
+        os._exit(0)
+    print(os.waitstatus_to_exitcode(os.waitpid(child, 0)[1]), flush=True)
 """
+"""Opens a journal in a process that is killed at the first moment, the next at the second, and so on."""
 
 
 def test_a_kill_at_any_moment_loses_nothing(tmp_path: Path) -> None:
-    moment, killed = 0, True
-    while killed:
-        moment += 1
-        folder = tmp_path / str(moment)
-        folder.mkdir()
-        path = old_journal(folder / "journal.db")
-        argv = [sys.executable, "-c", KILLED, str(path), str(moment)]
-        killed = subprocess.run(argv, check=False, env={**os.environ}).returncode == -9
-        assert is_whole_after_opening(path), moment
-        assert not path.with_name("journal.db.new").exists()
-    assert moment > 15
+    moment, ended, pipe = 0, -signal.SIGKILL, subprocess.PIPE
+    with subprocess.Popen([sys.executable, "-c", KILLED], stdin=pipe, stdout=pipe, text=True) as opens:
+        assert opens.stdin is not None
+        assert opens.stdout is not None
+        while ended == -signal.SIGKILL:
+            moment += 1
+            folder = tmp_path / str(moment)
+            folder.mkdir()
+            path = old_journal(folder / "journal.db")
+            print(path, file=opens.stdin, flush=True)
+            ended = int(opens.stdout.readline())
+            assert is_whole_after_opening(path), moment
+            assert not path.with_name("journal.db.new").exists()
+        opens.stdin.close()
+    assert (ended, moment > 60) == (0, True), "also where the new one takes the old one's place"
 
 
 def test_a_reader_leaves_an_older_journal_to_the_controller(path: Path) -> None:

@@ -45,8 +45,7 @@ def pool(monkeypatch: pytest.MonkeyPatch) -> Iterator[Pool]:
     """Give a pool that tries a volume at every look, on a machine that may be busy."""
     monkeypatch.setattr("sentinel.checks._volume_pool.PATIENCE_S", PATIENT_S)
     monkeypatch.setattr("sentinel.checks._volume_pool.START_S", PATIENT_S)
-    monkeypatch.setattr("sentinel.checks._volume_pool.TRY_EVERY_S", 0.0)
-    pool = Pool(lambda path: ".trial")
+    pool = Pool(lambda path: ".trial", every_s=0.0)
     yield pool
     children = [each.process for each in (*pool._idle, *pool._asked.values())]
     pool.close()

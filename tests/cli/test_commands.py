@@ -14,6 +14,7 @@ from collections.abc import Callable, Iterator
 from datetime import datetime, timedelta
 from pathlib import Path
 
+import command_server
 import pytest
 import uvicorn
 from typer.testing import CliRunner
@@ -347,14 +348,8 @@ def test_replay_names_what_is_decided_differently_and_exits_1(tmp_path: Path) ->
 def sentinel(*words: str, where: Path) -> subprocess.CompletedProcess[str]:
     root = Path(__file__).parents[2]
     kept = {name: value for name, value in os.environ.items() if not name.startswith("SENTINEL_")}
-    return subprocess.run(
-        [sys.executable, "-m", "sentinel.cli", *words],
-        cwd=where,
-        env={**kept, "PYTHONPATH": str(root), "SENTINEL_CLUSTER__STATE_DIR": str(where / "state")},
-        capture_output=True,
-        text=True,
-        check=False,
-    )
+    env = {**kept, "PYTHONPATH": str(root), "SENTINEL_CLUSTER__STATE_DIR": str(where / "state")}
+    return command_server.run(words, where, env)
 
 
 @pytest.mark.parametrize(

@@ -26,6 +26,7 @@ from sentinel.model.codec import encode, from_plain
 from sentinel.model.decision import Decision
 from sentinel.model.ids import JobId, NodeId
 from sentinel.model.policy import Policy
+from tests.depth import tries
 
 RECORDINGS = sorted((Path(__file__).parents[1] / "incidents").glob("*.jsonl"))
 BOOKS = runbooks.load()
@@ -70,7 +71,7 @@ def test_settling_and_diagnosing_change_nothing(path: Path) -> None:
         assert state.to_bytes() == before
 
 
-EPISODES_ENOUGH = 25
+EPISODES_ENOUGH = tries(8, 200)
 
 
 def unchanged(state: State, ask: Callable[[], Any]) -> Any:
@@ -98,6 +99,7 @@ def watch(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(diagnose, "decide", lambda *of: unchanged(of[1], lambda: decide(*of)))
 
 
+@pytest.mark.soak
 def test_deciding_changes_nothing_while_there_is_something_to_decide(monkeypatch: pytest.MonkeyPatch) -> None:
     watch(monkeypatch)
     decided = 0
