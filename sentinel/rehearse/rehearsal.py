@@ -22,8 +22,6 @@ TICK_S: Seconds = 0.05
 """As often as the controller looks at the clock."""
 WARM_UP_S: Seconds = 20.0
 """Until the job trains and every standby is warm."""
-WARM_TICK_S: Seconds = REPORT_EVERY_S
-"""As often until then: nobody asks how soon it was seen that a job starts."""
 SETTLE_S: Seconds = 60.0
 """A scenario goes on for no longer than this after its last step."""
 CALM_S: Seconds = 12.0
@@ -42,7 +40,6 @@ class Rehearsal:
         """Called after every decision."""
         self.stirred = self.world.now
         """When something last happened."""
-        self._tick_s = TICK_S
         self._turned: dict[NodeId, Instant] = {}
         self.seated: list[NodeId] = []
         """Where each rank sat when the scenario began."""
@@ -67,9 +64,7 @@ class Rehearsal:
             self._watch(cluster)
         else:
             self.submit(JOB, cluster.world, cluster.standbys, cluster.min_world)
-        self._tick_s = WARM_TICK_S
         self.run(WARM_UP_S)
-        self._tick_s = TICK_S
         if not (self.world.gangs[JOB].seats and JOB in self.controller.state.jobs):
             raise ScenarioError("the job does not start on this cluster under this policy")
         self.seated = [process.node for process in self.world.gangs[JOB].seats]
@@ -114,7 +109,7 @@ class Rehearsal:
         """Give the next moment at which anything may be seen or done."""
         deadline = self.controller.state.next_deadline()
         due = [at for at in (self.world.next_due(), deadline[0] if deadline else None) if at is not None]
-        step = end if self._calm() else self.world.now + self._tick_s
+        step = end if self._calm() else self.world.now + TICK_S
         return min(end, max(self.world.now + 1e-3, min([step, *due])))
 
     def _calm(self) -> bool:
