@@ -206,17 +206,13 @@ def add(state: State, incident: Incident, fact: Fact) -> Incident:
 
 def _thinned(evidence: tuple[Fact, ...], fact: FindingReported) -> tuple[Fact, ...]:
     """Make room for one more finding of its kind: how that began, and what came last, says all."""
-    alike = [place for place, known in enumerate(evidence) if _is_alike(known, fact)]
+    node, key = fact.node, fact.finding.key
+    found = [(at, f) for at, f in enumerate(evidence) if isinstance(f, FindingReported) and f.node == node]
+    alike = [place for place, known in found if known.finding.key == key]
     if len(alike) < FOUND_LIMIT:
         return evidence
     place = alike[FOUND_LIMIT // 2]
     return (*evidence[:place], *evidence[place + 1 :])
-
-
-def _is_alike(one: Fact, other: FindingReported) -> bool:
-    return (
-        isinstance(one, FindingReported) and one.node == other.node and one.finding.key == other.finding.key
-    )
 
 
 def stamp(state: State, incident: Incident, name: str, at: Instant) -> Incident:
