@@ -325,8 +325,15 @@ class Suspects:
 
     @cached_property
     def _sharing(self) -> set[NodeId]:
-        """Give who lags for what it shares with others, and not by itself."""
-        return self._behind.union(*(group for group in self._groups if len(group) >= LEAST_GROUP))
+        """Give who lags for what it shares with others, and not by itself: who lags alone shares nothing."""
+        depths = {node: self._depth(node) for node in self._behind}
+        alone = {
+            node
+            for node, depth in depths.items()
+            if not any(_are_alike(depth, depths[other]) for other in depths if other != node)
+        }
+        groups = (group for group in self._groups if len(group) >= LEAST_GROUP)
+        return (self._behind - alone).union(*groups)
 
     def _as_slow(self, group: Collection[NodeId]) -> Members:
         """Leave out who only seems to be among them: who shares what is slow lags as much as others do."""

@@ -109,7 +109,6 @@ def _decided(state: State, rules: Rules) -> Iterator[Decision]:
         return
     for _ in range(ROUNDS):
         found = list(_diagnosed(state, rules))
-        touched.look()
         found += _settled(state, rules, settle.parts(state, rules, touched))
         if not found:
             for page in settle.pages(state, rules, touched):

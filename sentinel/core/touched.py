@@ -58,11 +58,14 @@ class Touched:
     def _oldest_first(self, names: Collection[IncidentId]) -> Sequence[IncidentId]:
         return [name for name in self._state.incidents if name in names] if names else ()
 
-    def settled(self, name: str) -> None:
+    def settled(
+        self, *, incident: IncidentId | None = None, node: NodeId | None = None, job: JobId | None = None
+    ) -> None:
         """Nothing is missing there any more, whatever was decided for it."""
         self.look()
-        for names in (self._incidents, self._nodes, self._jobs):
-            names.discard(name)
+        self._incidents -= {incident}
+        self._nodes -= {node}
+        self._jobs -= {job}
 
     def look(self) -> bool:
         """See what has changed since the last look, and who depends on it; true if anything is to settle.
@@ -75,9 +78,9 @@ class Touched:
             self._touch({*state.incidents}, _waiting_nodes(state), {*state.jobs})
         elif len(changes) > self._seen:
             new = _Changes(state)
-            for table, key, before in changes[self._seen :]:
-                if (sees := SEES.get(table.kind)) is not None:
-                    sees(new, key, before, table.get(key))
+            for each in changes[self._seen :]:
+                if (sees := SEES.get(each.table.kind)) is not None:
+                    sees(new, each.key, each.before, each.table.get(each.key))
             self._seen, places, self._moves = len(changes), state.moves > self._moves, state.moves
             if new.any:
                 self._touch(*new.followed(self._rules, places=places))
@@ -109,6 +112,8 @@ class _Changes:
         self._incidents: set[IncidentId] = set()
         self._nodes: set[NodeId] = set()
         self._jobs: set[JobId] = set()
+        self._looked: set[JobId] = set()
+        """Jobs that were looked at."""
         self._quiet: set[NodeId] = set()
         """Nodes of which only workers changed that wait."""
         self._waits: set[str] = set()
@@ -121,7 +126,10 @@ class _Changes:
             self._found = True
 
     def job(self, name: JobId, before: Job | None, now: Job | None) -> None:
-        """Who waits for workers no more does something else, too."""
+        """Who waits for workers no more does something else, too; of many changes the first says all."""
+        if name in self._looked:
+            return
+        self._looked.add(name)
         self.any = True
         self._jobs.add(name)
         if before is None or now is None or _says_of_itself(before) != _says_of_itself(now):
@@ -129,11 +137,14 @@ class _Changes:
 
     def worker(self, _: object, before: Worker | None, now: Worker | None) -> None:
         """Of one that only waits for a seat no incident says anything."""
+        if (known := now or before) is None:
+            return
         self.any = self._turned = True
-        known = [each for each in (before, now) if each is not None]
-        waits = all(each.waits for each in known)
-        self._moves = self._moves or not waits
-        (self._quiet if waits else self._nodes).update(each.node for each in known)
+        if (before is None or before.waits) and (now is None or now.waits):
+            self._quiet.add(known.node)
+        else:
+            self._moves = True
+            self._nodes.add(known.node)
 
     def spare(self, *_: object) -> None:
         self.any = self._spares = True
@@ -237,5 +248,5 @@ def _says(incident: Incident) -> tuple[object, ...]:
 
 def _waiting_nodes(state: State) -> set[NodeId]:
     """Nodes that may lack something: those that are cordoned, silent, given back, or changed just now."""
-    changed = {name for table, name, _ in state.changes if table is state.nodes}
+    changed = {each.key for each in state.changes if each.table is state.nodes}
     return state.unusable() | state.in_preflight() | changed

@@ -11,7 +11,7 @@ from hypothesis import strategies as st
 from msgspec.structs import replace
 
 from benchmarks.localise import draw
-from benchmarks.localise.fabric import Fault
+from benchmarks.localise.fabric import Fabric, Fault
 from benchmarks.localise.ours import sentinel
 from sentinel.checks._localise import localise
 from sentinel.checks.pair import judge
@@ -148,6 +148,17 @@ def test_without_a_topology_nodes_behind_one_uplink_are_named_together() -> None
     fabric = next(each for each in drawn if len({*each.racks.values()}) >= 12)
     rack = [node for node in fabric.racks if fabric.racks[node] == "r02"]
     fabric.faults = [Fault("rack", (rack[0],), 0.2)]
+    assert sentinel(fabric).named == draw.planted(fabric)
+
+
+@pytest.mark.parametrize("seed", [0, 1, 3])
+def test_without_a_topology_who_sits_in_a_bad_rack_is_told_by_ways_inside_it(seed: int) -> None:
+    """Two of it sit elsewhere in the order of ranks, and where they would, the chain of neighbours breaks."""
+    racks = {f"n{number:03}": f"r{number // 16}" for number in range(160)}
+    for one, other in (("n086", "n010"), ("n091", "n140")):
+        racks[one], racks[other] = racks[other], racks[one]
+    fabric = Fabric(random.Random(seed), racks, named=False)
+    fabric.faults = [Fault("rack", ("n080",), 0.2)]
     assert sentinel(fabric).named == draw.planted(fabric)
 
 

@@ -155,12 +155,20 @@ def test_an_abandoned_fold_leaves_a_table_alone() -> None:
     table.put("a", 10)
     table.drop("b")
     table.put_all({"c": 30, "e": 5})
+    table.drop("a")
+    table.drop("e")
     other.put(2, "y")
     fold.abandon()
     assert list(table.items()) == [("a", 1), ("b", 2), ("c", 3)], "in its order, too"
     assert dict(other) == {1: "x"}
+    table.drop("b")
     table.put("d", 3)
-    assert list(table) == ["a", "b", "c", "d"], "between folds a change is the table's own at once"
+    assert list(table) == ["a", "c", "d"], "between folds a change is the table's own at once"
+    fold.begin()
+    table.drop("c")
+    fold.abandon()
+    assert list(table) == ["a", "c", "d"]
+    assert {*table.places} == {*table}, "nothing is kept of what is gone"
 
 
 @pytest.mark.parametrize("change", ["t['a'] = 2", "del t['a']", "t.pop('a')", "t.update(a=2)", "t |= {}"])

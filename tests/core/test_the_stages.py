@@ -19,9 +19,12 @@ from sentinel.core import diagnose, settle
 from sentinel.core.fold import UndecidedError, fold
 from sentinel.core.settle import missing
 from sentinel.core.state import Rules, State
+from sentinel.core.state.rows import Job, Node
+from sentinel.core.touched import Touched
 from sentinel.logbook.recording import read
 from sentinel.model.codec import encode, from_plain
 from sentinel.model.decision import Decision
+from sentinel.model.ids import JobId, NodeId
 from sentinel.model.policy import Policy
 from tests.depth import tries
 
@@ -122,3 +125,12 @@ def test_a_part_that_changes_something_is_found(monkeypatch: pytest.MonkeyPatch)
     watch(monkeypatch)
     with pytest.raises(UndecidedError, match="changes nothing"):
         Simulated()
+
+
+def test_a_node_and_a_job_of_one_name_are_two_things_to_settle() -> None:
+    state = State()
+    state.add(Node(NodeId("moe")))
+    state.add(Job(JobId("moe"), 1, 1, 0))
+    touched = Touched.everything(state, Rules(Policy(), BOOKS))
+    touched.settled(node=NodeId("moe"))
+    assert (list(touched.nodes), list(touched.jobs)) == ([], ["moe"])

@@ -7,7 +7,7 @@ from dataclasses import replace
 from sentinel.core import common
 from sentinel.core.detect.laggards import laggards
 from sentinel.core.diagnose.predicates import PREDICATES, Case, Match, laggard, since_step
-from sentinel.core.diagnose.predicates.case import newest_generation, suspect_of, who_raised
+from sentinel.core.diagnose.predicates.case import suspect_of, who_raised
 from sentinel.core.diagnose.predicates.starts import at_start, starts_nowhere
 from sentinel.core.evidence import found as findings
 from sentinel.core.evidence import vouched
@@ -196,11 +196,10 @@ def _again(cause: Cause, case: Case) -> Match | None:
     found = ask(book, case) if book else None
     if found is None or job is None:
         return None
-    newest = newest_generation(case)
-    at, generation = job.causes.get(cause, (0.0, newest))
-    if generation < newest and at > case.state.now - case.rules.policy.again_s:
+    at, generation = job.causes.get(cause, (0.0, case.newest))
+    if generation < case.newest and at > case.state.now - case.rules.policy.again_s:
         return replace(found, why=f"{found.why}; so did generation {generation}")
-    ranks = {fact.rank for fact in case.all(RankRaised) if fact.generation == newest and fact.kind == "user"}
+    ranks = {fact.rank for fact in case.raised() if fact.kind == "user"}
     if at_start(case) and starts_nowhere(case):
         return replace(found, why=f"{found.why}; no worker starts")
     if len(ranks) == job.world >= case.rules.policy.several:
@@ -218,9 +217,8 @@ def _blamed(case: Case, node: str, gpu: int | None) -> Suspect:
 
 
 def _in_log(pattern: re.Pattern[str], case: Case) -> Match | None:
-    newest = newest_generation(case)
     for fact in case.incident.evidence:
-        if isinstance(fact, RankRaised) and fact.generation < newest:
+        if isinstance(fact, RankRaised) and fact.generation < case.newest:
             continue  # an earlier generation's failure is repaired
         if isinstance(fact, RankRaised) and pattern.search(f"{fact.error}\n{fact.traceback}"):
             return Match((suspect_of(fact),), f"{who_raised(fact)} on {fact.node}: {fact.error}")

@@ -24,17 +24,17 @@ def parts(state: State, rules: Rules, touched: Touched) -> Iterator[Part]:
     """
     if state.frozen or state.incidents:
         yield partial(remedies.settle_freeze, state, rules)
-        touched.look()
+    touched.look()
     known = [state.incidents[name] for name in touched.incidents]
     for incident in sorted(known, key=lambda each: not remedies.empties_nodes(each, rules)):
         yield partial(_one, remedies.settle, state.incidents, incident.id, state, rules)
-        touched.settled(incident.id)
+        touched.settled(incident=incident.id)
     for node in touched.nodes:
         yield partial(_one, nodes.settle, state.nodes, node, state, rules)
-        touched.settled(node)
+        touched.settled(node=node)
     for job in touched.jobs:
         yield partial(_one, generation.settle, state.jobs, job, state, rules)
-        touched.settled(job)
+        touched.settled(job=job)
 
 
 def pages(state: State, rules: Rules, touched: Touched) -> Iterator[Page]:

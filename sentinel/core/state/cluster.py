@@ -337,7 +337,7 @@ class State:
         if self._open or self.refused:
             return bool(self._fold.changes)
         nodes, lacking = self.nodes, self._lacking
-        return any(table is not nodes or key in lacking for table, key, _ in self._fold.changes)
+        return any(each.table is not nodes or each.key in lacking for each in self._fold.changes)
 
     def set_deadline(self, name: str, after: Seconds) -> None:
         """Ask for a `DeadlinePassed` fact."""

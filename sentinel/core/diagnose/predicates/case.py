@@ -6,9 +6,10 @@ from typing import Any, TypeVar, cast
 
 from msgspec import structs
 
+from sentinel.core.evidence import breaks
 from sentinel.core.group import since_step
 from sentinel.core.state import Rules, State
-from sentinel.model.fact import JobStalled, RankExited, RankRaised, RankSlow
+from sentinel.model.fact import RankExited, RankRaised, RankSlow
 from sentinel.model.incident import Incident, Suspect
 
 F = TypeVar("F")
@@ -46,6 +47,17 @@ class Case:
         """Evidence of one kind, oldest first."""
         return iter(self._by_kind.get(noun, ()))
 
+    @property
+    def newest(self) -> int:
+        """The generation that broke last: what broke earlier is repaired already."""
+        return self.once(
+            "newest", lambda: max((fact.generation for fact in breaks(self.incident)), default=0)
+        )
+
+    def raised(self) -> list[RankRaised]:
+        """Exceptions of that generation."""
+        return [fact for fact in self.all(RankRaised) if fact.generation == self.newest]
+
     def last(self, noun: type[F]) -> F | None:
         """Return the newest evidence of one kind."""
         facts = self._by_kind.get(noun)
@@ -73,9 +85,3 @@ def suspect_of(fact: RankExited | RankRaised | RankSlow) -> Suspect:
 def who_raised(fact: RankRaised) -> str:
     """Say who raised: a rank, or a worker that has none yet."""
     return f"rank {fact.rank}" if fact.rank >= 0 else "a worker that starts"
-
-
-def newest_generation(case: Case) -> int:
-    """Return the generation that broke last in this incident: what broke earlier is repaired already."""
-    failures: list[RankExited | RankRaised | JobStalled] = [*case.all(RankExited), *case.all(RankRaised)]
-    return max((fact.generation for fact in [*failures, *case.all(JobStalled)]), default=0)

@@ -3,7 +3,7 @@
 from collections import Counter
 
 from sentinel.core import proofs
-from sentinel.core.diagnose.predicates.case import Case, Match, newest_generation, suspect_of
+from sentinel.core.diagnose.predicates.case import Case, Match, suspect_of
 from sentinel.core.diagnose.predicates.hangs import laggard
 from sentinel.core.diagnose.predicates.nodes import pinged
 from sentinel.core.diagnose.predicates.paces import stopped_again
@@ -20,9 +20,8 @@ from sentinel.model.incident import Diagnosis, Suspect
 
 def rank_exited(case: Case) -> Match | None:
     """Ranks' processes ended by themselves or were killed; who only left for its peers' sake is not named."""
-    newest = newest_generation(case)
     exits = [fact for fact in since_step(case) if fact.rank >= 0]
-    if not any(fact.generation == newest for fact in exits):
+    if not any(fact.generation == case.newest for fact in exits):
         return None
     ended = [fact for fact in exits if not gave_up(fact)]
     if not ended:
@@ -43,8 +42,8 @@ def _first(case: Case, job: Job, exits: list[RankExited]) -> list[RankExited]:
 
 def ended_together(case: Case) -> Match | None:
     """A watched job's ranks were asked to end, or all are gone and nobody can tell how."""
-    job, newest = case.state.job_of(case.incident), newest_generation(case)
-    exits = [fact for fact in since_step(case) if fact.rank >= 0 and fact.generation == newest]
+    job = case.state.job_of(case.incident)
+    exits = [fact for fact in since_step(case) if fact.rank >= 0 and fact.generation == case.newest]
     if job is None or not job.watched or not exits or _first(case, job, exits):
         return None
     return Match((), "ranks " + ", ".join(f"{fact.rank} ({fact.how})" for fact in exits) + " ended")
@@ -52,13 +51,12 @@ def ended_together(case: Case) -> Match | None:
 
 def ended_unheard(case: Case) -> Match | None:
     """No agent could tell that a node's ranks ended: it is dead, they answer nobody, and peers lost them."""
-    newest, job = newest_generation(case), case.state.job_of(case.incident)
-    raised = [fact for fact in case.all(RankRaised) if fact.generation == newest]
+    raised, job = case.raised(), case.state.job_of(case.incident)
     lost = [f.node for f in pinged(case) if (f.agent, f.raylet) == ("refused", "ok") and f.step < 0]
     if not raised or job is None or rank_exited(case) or any(fact.kind not in ECHOES for fact in raised):
         return None
     gone = [worker for _, worker in case.state.seated(job) if worker.node in lost]
-    if job.generation != newest or not gone:
+    if job.generation != case.newest or not gone:
         return None
     why = ", ".join(f"rank {worker.rank} on {worker.node}" for worker in gone)
     why = f"the others have lost {why}, and nothing answers there; the agent that could tell is dead, too"
@@ -104,8 +102,7 @@ def repeats_with_rank(case: Case) -> Match | None:
     job, hung = case.state.job_of(case.incident), laggard(case) or stopped_again(case)
     if job is None:
         return None
-    newest = newest_generation(case)
-    ranks = {fact.rank for fact in case.all(RankExited) if fact.generation == newest}
+    ranks = {fact.rank for fact in case.all(RankExited) if fact.generation == case.newest}
     ranks |= {suspect.rank for suspect in hung.suspects if suspect.rank is not None} if hung else set()
     for rank in sorted(ranks):
         times = Counter(node for _, each, node, _ in job.failed if each == rank)
@@ -125,8 +122,7 @@ def _failed_alone(case: Case, node: Node) -> list[Instant]:
 
 def gang_broken(case: Case) -> Match | None:
     """Collectives failed or gave up on ranks that are all there; the time to wait for a culprit is over."""
-    newest = newest_generation(case)
-    raised = [fact for fact in case.all(RankRaised) if fact.generation == newest]
+    raised, newest = case.raised(), case.newest
     left = [fact for fact in since_step(case) if fact.generation == newest and gave_up(fact)]
     waiting = Timer.BROKEN.of(case.incident.id) in case.state.deadlines
     if not (raised or left) or waiting or any(fact.kind not in ECHOES for fact in raised):

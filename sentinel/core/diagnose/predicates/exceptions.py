@@ -3,7 +3,7 @@
 from collections.abc import Iterator
 from itertools import combinations
 
-from sentinel.core.diagnose.predicates.case import Case, Match, newest_generation, suspect_of, who_raised
+from sentinel.core.diagnose.predicates.case import Case, Match, suspect_of, who_raised
 from sentinel.core.diagnose.predicates.starts import at_start, starts_nowhere
 from sentinel.model.action import Resume
 from sentinel.model.fact import JobAdvanced, RankRaised
@@ -13,8 +13,7 @@ from sentinel.model.outside import Whose, named, whose
 
 def user_exception(case: Case) -> Match | None:
     """The training code itself raised."""
-    newest = newest_generation(case)
-    raised = [fact for fact in _raised(case) if fact.generation == newest]
+    raised = [fact for fact in case.raised() if fact.kind == "user"]
     if not raised:
         return None
     first = raised[0]

@@ -3,7 +3,7 @@
 from collections.abc import Sequence
 from itertools import islice
 
-from sentinel.core.diagnose.predicates.case import Case, Match, newest_generation
+from sentinel.core.diagnose.predicates.case import Case, Match
 from sentinel.core.evidence import gave_up
 from sentinel.core.state.rows import JobStage
 from sentinel.model.fact import JobAdvanced, JobStalled, NodePinged, NodeSilent, RankExited, RankRaised
@@ -82,8 +82,7 @@ def _silent_s(case: Case, fact: NodePinged) -> Seconds:
 
 def _crashed_elsewhere(case: Case) -> bool:
     """Say whether a rank ended by itself on a node that reports: that is enough to break the gang."""
-    newest = newest_generation(case)
-    ended = (f for f in case.all(RankExited) if f.generation == newest and not gave_up(f))
+    ended = (f for f in case.all(RankExited) if f.generation == case.newest and not gave_up(f))
     return any(not case.state.nodes[fact.node].silent for fact in ended)
 
 

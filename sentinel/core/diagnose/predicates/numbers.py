@@ -1,6 +1,6 @@
 """Steps with wrong numbers: computing them again tells whether data or hardware did it."""
 
-from sentinel.core.diagnose.predicates.case import Case, Match, newest_generation, suspect_of
+from sentinel.core.diagnose.predicates.case import Case, Match, suspect_of
 from sentinel.core.evidence import whose
 from sentinel.model.fact import JobAdvanced, RankRaised
 from sentinel.model.report import MISCOMPUTED
@@ -47,8 +47,7 @@ def miscomputed(case: Case) -> Match | None:
 
     It says so itself: what others say accuses no node.
     """
-    newest = newest_generation(case)
-    raised = [f for f in case.all(RankRaised) if (f.kind, f.generation) == (MISCOMPUTED, newest)]
+    raised = [fact for fact in case.raised() if fact.kind == MISCOMPUTED]
     suspects = tuple(suspect_of(fact) for fact in raised if whose(fact) == (fact.rank,))
     if len(suspects) != 1 or len({fact.values for fact in raised}) != 1:
         return None
