@@ -176,7 +176,8 @@ def test_a_judgement_asks_why_and_is_in_message_entry_and_metric(cluster: Cluste
     until(lambda: f"{ANN}: not this node: the riser cable was it" in shown(cluster.message()))
     assert "Not this node…" not in labels(cluster.message())
     until(lambda: "the riser cable was it" in cluster.get("logbook/I-0001").text)
-    assert cluster.metric('sentinel_evictions_judged_total{cluster="blue",judgement="not-node"}') == 1
+    judged = 'sentinel_evictions_judged_total{cluster="blue",judgement="not-node"}'
+    until(lambda: cluster.metric(judged) == 1)
     answer = cluster.command("not-node", target="I-0001", who="zoe", reason="so do I", once=True)
     assert answer.status_code == 409
     assert f"{ANN}: not this node" in answer.json()["error"]
