@@ -3,6 +3,7 @@
 import re
 from collections.abc import Iterable
 from dataclasses import replace
+from itertools import chain
 
 from sentinel.core import common
 from sentinel.core.detect.laggards import laggards
@@ -10,7 +11,7 @@ from sentinel.core.diagnose.predicates import PREDICATES, Case, Match, laggard, 
 from sentinel.core.diagnose.predicates.case import newest_generation, suspect_of, who_raised
 from sentinel.core.diagnose.predicates.starts import at_start, starts_nowhere
 from sentinel.core.evidence import found as findings
-from sentinel.core.evidence import vouched
+from sentinel.core.evidence import job_named, vouched
 from sentinel.core.state import Rules, State
 from sentinel.model.decision import Diagnosed
 from sentinel.model.fact import FindingReported, JobStalled, NodePinged, NodeSilent, RankRaised
@@ -164,12 +165,12 @@ def _is_dealt_with(found: Match, incident: Incident, state: State) -> bool:
 def ask(book: Runbook, case: Case) -> Match | None:
     """Return the first of the runbook's alternatives that holds."""
     for looks in book.matches:
-        if found := _holds(looks, case):
+        if found := _holds(looks, case, book):
             return found
     return None
 
 
-def _holds(looks: Looks, case: Case) -> Match | None:
+def _holds(looks: Looks, case: Case, book: Runbook) -> Match | None:
     if looks.predicate:
         return PREDICATES[looks.predicate](case)
     if looks.again:
@@ -180,10 +181,18 @@ def _holds(looks: Looks, case: Case) -> Match | None:
     facts = [f for f in reversed(_findings(case)) if f.finding.code in codes and f.finding.health in BAD]
     if not facts:
         return None
-    suspects = {(f.node, gpu_of(f.finding.component)): f for f in facts}
-    why = "; ".join(f"{f.node} {f.finding.component}: {f.finding.summary}" for f in suspects.values())
-    places = (place for place, fact in suspects.items() if fact.finding.check != TRAINER)
-    return Match(tuple(_blamed(case, node, gpu) for node, gpu in places), why)
+    alike = {(f.node, gpu_of(f.finding.component), _rank_named(f, book)): f for f in facts}
+    why = "; ".join(f"{f.node} {f.finding.component}: {f.finding.summary}" for f in alike.values())
+    places = (place for place, fact in alike.items() if fact.finding.check != TRAINER)
+    return Match(tuple(dict.fromkeys(_blamed(case, *place) for place in places)), why)
+
+
+def _rank_named(fact: FindingReported, book: Runbook) -> tuple[str, int] | None:
+    """Return the job and rank whose process a finding names, where it is that process's own error."""
+    rank = fact.finding.evidence.get("rank")
+    if book.blames is Blame.RANK and isinstance(rank, int):
+        return job_named(fact.finding), rank
+    return None
 
 
 def _findings(case: Case) -> list[FindingReported]:
@@ -208,12 +217,15 @@ def _again(cause: Cause, case: Case) -> Match | None:
     return None
 
 
-def _blamed(case: Case, node: str, gpu: int | None) -> Suspect:
-    """Return the suspect for a GPU or node with the rank that sat there, if one did."""
+def _blamed(case: Case, node: str, gpu: int | None, named: tuple[str, int] | None) -> Suspect:
+    """Return the suspect: the rank that was named, where it sits there; else a GPU, or the node."""
     known = case.state.nodes.get(node)  # type: ignore[call-overload]
-    for worker in case.state.workers.sitting(known.id) if known else ():
-        if gpu is not None and worker.gpu == gpu:
-            return Suspect(worker.node, worker.rank, gpu)
+    sitting = case.state.workers.sitting(known.id) if known else ()
+    ranks = (each for each in sitting if named and (each.job if named[0] else "", each.rank) == named)
+    on_gpu = (each for each in sitting if gpu is not None and each.gpu == gpu)
+    worker = next(chain(ranks, on_gpu), None)
+    if worker is not None:
+        return Suspect(worker.node, worker.rank, worker.gpu)
     return Suspect(known.id if known else None, None, gpu)
 
 
