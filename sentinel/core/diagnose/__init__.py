@@ -11,7 +11,7 @@ from sentinel.core.diagnose.predicates import PREDICATES, Case, Match, laggard, 
 from sentinel.core.diagnose.predicates.case import newest_generation, suspect_of, who_raised
 from sentinel.core.diagnose.predicates.starts import at_start, starts_nowhere
 from sentinel.core.evidence import found as findings
-from sentinel.core.evidence import job_named, vouched
+from sentinel.core.evidence import vouched
 from sentinel.core.state import Rules, State
 from sentinel.model.decision import Diagnosed
 from sentinel.model.fact import FindingReported, JobStalled, NodePinged, NodeSilent, RankRaised
@@ -181,18 +181,9 @@ def _holds(looks: Looks, case: Case, book: Runbook) -> Match | None:
     facts = [f for f in reversed(_findings(case)) if f.finding.code in codes and f.finding.health in BAD]
     if not facts:
         return None
-    alike = {(f.node, gpu_of(f.finding.component), _rank_named(f, book)): f for f in facts}
-    why = "; ".join(f"{f.node} {f.finding.component}: {f.finding.summary}" for f in alike.values())
-    places = (place for place, fact in alike.items() if fact.finding.check != TRAINER)
-    return Match(tuple(dict.fromkeys(_blamed(case, *place) for place in places)), why)
-
-
-def _rank_named(fact: FindingReported, book: Runbook) -> tuple[str, int] | None:
-    """Return the job and rank whose process a finding names, where it is that process's own error."""
-    rank = fact.finding.evidence.get("rank")
-    if book.blames is Blame.RANK and isinstance(rank, int):
-        return job_named(fact.finding), rank
-    return None
+    suspects = {_blamed(case, fact, book): fact for fact in facts}
+    why = "; ".join(f"{f.node} {f.finding.component}: {f.finding.summary}" for f in suspects.values())
+    return Match(tuple(who for who, fact in suspects.items() if fact.finding.check != TRAINER), why)
 
 
 def _findings(case: Case) -> list[FindingReported]:
@@ -217,16 +208,14 @@ def _again(cause: Cause, case: Case) -> Match | None:
     return None
 
 
-def _blamed(case: Case, node: str, gpu: int | None, named: tuple[str, int] | None) -> Suspect:
-    """Return the suspect: the rank that was named, where it sits there; else a GPU, or the node."""
-    known = case.state.nodes.get(node)  # type: ignore[call-overload]
-    sitting = case.state.workers.sitting(known.id) if known else ()
-    ranks = (each for each in sitting if named and (each.job if named[0] else "", each.rank) == named)
+def _blamed(case: Case, fact: FindingReported, book: Runbook) -> Suspect:
+    """Return the suspect: the rank whose own error it is, or a GPU with the rank on it, or the node."""
+    gpu = gpu_of(fact.finding.component)
+    named = case.state.ranks_named(fact) if book.blames is Blame.RANK else ()
+    sitting = case.state.workers.sitting(fact.node)
     on_gpu = (each for each in sitting if gpu is not None and each.gpu == gpu)
-    worker = next(chain(ranks, on_gpu), None)
-    if worker is not None:
-        return Suspect(worker.node, worker.rank, worker.gpu)
-    return Suspect(known.id if known else None, None, gpu)
+    worker = next(chain(named, on_gpu), None)
+    return Suspect(worker.node, worker.rank, worker.gpu) if worker else Suspect(fact.node, None, gpu)
 
 
 def _in_log(pattern: re.Pattern[str], case: Case) -> Match | None:
