@@ -5,7 +5,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from enum import StrEnum
 
-from sentinel.model.check import Machine
+from sentinel.model.check import Machine, RankProcess
 
 COMM = 15
 """Characters of a process's name that the kernel keeps (TASK_COMM_LEN - 1): all that its lines show."""
@@ -35,8 +35,8 @@ class Owner(StrEnum):
 class Owners:
     """The processes that are ours on one node, by what the kernel calls them."""
 
-    ranks: Mapping[int, int]
-    """Rank by process number, -1 for a standby."""
+    ranks: Mapping[int, RankProcess]
+    """Ranks and standbys by process number."""
     names: frozenset[str]
     numbers_count: bool
     """Whether the kernel's lines number processes as `ranks` does: else a number says nothing, and one that a
@@ -45,7 +45,7 @@ class Owners:
     @classmethod
     def of(cls, machine: Machine) -> "Owners":
         """Take what a machine knows."""
-        ranks = {each.pid: each.rank for each in machine.processes}
+        ranks = {each.pid: each for each in machine.processes}
         names = frozenset(program(each.name) for each in machine.processes if each.name)
         return cls(ranks, names and names | _LOADERS, machine.kernel_pids)
 
@@ -59,13 +59,14 @@ class Owners:
         return Owner.STRANGER if is_known and program(name) not in self.names else Owner.UNKNOWN
 
     def evidence(self, pid: int | None, name: str) -> dict[str, str | int | float]:
-        """Give what a finding says about it: process, pid, owner and rank, as far as they are known."""
+        """Give what a finding says about it: process, pid, owner, rank and job, as far as they are known."""
         owner = self.owner(pid, name)
         evidence: dict[str, str | int | float] = {"process": name, "owner": owner.value}
         if pid is not None:
             evidence["pid"] = pid
-            if owner is Owner.OURS and self.ranks[pid] >= 0:
-                evidence["rank"] = self.ranks[pid]
+            if owner is Owner.OURS and (process := self.ranks[pid]).rank >= 0:
+                evidence["rank"] = process.rank
+                evidence |= {"job": process.job} if process.job else {}
         return evidence
 
 

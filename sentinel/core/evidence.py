@@ -30,7 +30,7 @@ from sentinel.model.fact import (
     RankRaised,
     RankSlow,
 )
-from sentinel.model.finding import TRAINER, Health, gpu_of
+from sentinel.model.finding import TRAINER, Finding, Health, gpu_of
 from sentinel.model.ids import Instant, NodeId
 from sentinel.model.incident import Incident
 from sentinel.model.report import AT_START, MISCOMPUTED, STOPPED_ITSELF
@@ -352,11 +352,18 @@ def recall(state: State, rules: Rules, incident: Incident, node: NodeId, symptom
 def explains(state: State, fact: FindingReported, symptoms: Iterable[Fact], rules: Rules) -> bool:
     """Say whether a finding can explain a job's symptoms: by its runbooks, if any, and by its place."""
     books = rules.by_code.get(fact.finding.code, ())
+    if job := job_named(fact.finding):  # another job's rank is a stranger to this one
+        symptoms = [symptom for symptom in symptoms if getattr(symptom, "job", job) == job]
     if fact.finding.evidence.get("owner") == "unknown":  # it can explain why a rank on that node ended
         symptoms = [symptom for symptom in symptoms if _ended_at(fact.node, symptom)]
     only_names = {cause for each in symptoms for cause in rules.naming_only(symptom_of(each))}
     fits = not books or any(only_names & {*book.explains} for book in books)
     return fits and (fact.finding.health is Health.CRITICAL or _strikes_a_rank(state, fact))
+
+
+def job_named(found: Finding) -> str:
+    """Return the job whose rank a finding names; empty where it names none."""
+    return str(found.evidence.get("job", ""))
 
 
 def _ended_at(node: NodeId, symptom: Fact) -> bool:

@@ -47,6 +47,19 @@ def node_topic(state: State, node: NodeId) -> str:
     return job_topic(job.id) if job else f"node:{node}"
 
 
+def job_hit(state: State, fact: FindingReported) -> Job | None:
+    """Return the job that a finding is about: the one whose rank it names, else one with a rank there."""
+    named = state.jobs.get(JobId(evidence.job_named(fact.finding)))
+    is_here = named is not None and state.workers.is_hosted(named.id, fact.node)
+    return named if is_here else state.job_on(fact.node)
+
+
+def topic_hit(state: State, fact: FindingReported) -> str:
+    """Topic of what a finding is about."""
+    job = job_hit(state, fact)
+    return job_topic(job.id) if job else f"node:{fact.node}"
+
+
 def find(state: State, topic: str) -> Incident | None:
     """Return the open incident of a topic."""
     return next((incident for incident in state.open_incidents() if incident.topic == topic), None)

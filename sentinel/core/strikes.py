@@ -7,7 +7,7 @@ from sentinel.core.state import Rules, State
 from sentinel.core.state.rows import Node
 from sentinel.model.counted import counted
 from sentinel.model.fact import FindingReported
-from sentinel.model.finding import Finding, Health
+from sentinel.model.finding import Finding, Health, gpu_of
 from sentinel.model.ids import DAY_S, Instant
 
 KEPT = 100
@@ -51,8 +51,11 @@ def count(state: State, node: Node, fact: FindingReported, rules: Rules) -> Find
 
 
 def count_app_xid(state: State, node: Node, fact: FindingReported, rules: Rules) -> None:
-    """Count a fault of one of our programs."""
+    """Count a fault of one of our programs on its own GPU: one on its neighbour's is the program's."""
     found = fact.finding
+    seats = [worker.gpu for worker in state.ranks_named(fact)]
+    if seats and gpu_of(found.component) not in (None, *seats):
+        return
     if is_ours(found) and any(book.strikes for book in rules.by_code.get(found.code, ())):
         struck = _struck(node.app_xids, fact.happened, place_of(found), rules.policy.correlate_s)
         state.change(node, app_xids=struck)

@@ -59,6 +59,8 @@ class RankProcess:
     """`comm`, 15 characters at most; empty when nobody could read it any more."""
     rank: int
     """-1 for a standby."""
+    job: str = ""
+    """Whose rank it is: ranks of several jobs may share a node."""
 
 
 @dataclass(frozen=True, slots=True)

@@ -205,7 +205,8 @@ class Agent:
             pci=dict(self._addresses()),
             beats=self.beats(),
             processes=tuple(
-                RankProcess(each.pid, COMM, each.rank) for each in (*self.node.processes, *self._ended)
+                RankProcess(each.pid, COMM, each.rank, each.job)
+                for each in (*self.node.processes, *self._ended)
             ),
             raylet=self._raylet(),
         )

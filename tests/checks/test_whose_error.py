@@ -89,6 +89,12 @@ def test_a_kill_for_memory_whose_number_says_nothing_names_no_rank() -> None:
     assert (found.code, found.evidence["owner"], found.evidence.get("rank")) == ("oom-kill", "unknown", None)
 
 
+def test_a_rank_is_named_with_its_job() -> None:
+    both = (RankProcess(101, "python3", 0, "moe"), RankProcess(102, "python3", 0, "other"))
+    found = [fault(f"pid={pid}, name=python3", processes=both) for pid in (101, 102)]
+    assert [(each.evidence["job"], each.evidence["rank"]) for each in found] == [("moe", 0), ("other", 0)]
+
+
 @pytest.mark.parametrize("processes", [(), (RankProcess(101, "", 0),)])
 def test_who_does_not_know_our_names_calls_nobody_a_stranger(processes: tuple[RankProcess, ...]) -> None:
     assert fault("pid=999999, name=dcgmproftester1", processes=processes).evidence["owner"] == "unknown"

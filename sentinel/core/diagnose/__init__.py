@@ -3,6 +3,7 @@
 import re
 from collections.abc import Iterable
 from dataclasses import replace
+from itertools import chain
 
 from sentinel.core import common
 from sentinel.core.detect.laggards import laggards
@@ -164,12 +165,12 @@ def _is_dealt_with(found: Match, incident: Incident, state: State) -> bool:
 def ask(book: Runbook, case: Case) -> Match | None:
     """Return the first of the runbook's alternatives that holds."""
     for looks in book.matches:
-        if found := _holds(looks, case):
+        if found := _holds(looks, case, book):
             return found
     return None
 
 
-def _holds(looks: Looks, case: Case) -> Match | None:
+def _holds(looks: Looks, case: Case, book: Runbook) -> Match | None:
     if looks.predicate:
         return PREDICATES[looks.predicate](case)
     if looks.again:
@@ -180,10 +181,9 @@ def _holds(looks: Looks, case: Case) -> Match | None:
     facts = [f for f in reversed(_findings(case)) if f.finding.code in codes and f.finding.health in BAD]
     if not facts:
         return None
-    suspects = {(f.node, gpu_of(f.finding.component)): f for f in facts}
+    suspects = {_blamed(case, fact, book): fact for fact in facts}
     why = "; ".join(f"{f.node} {f.finding.component}: {f.finding.summary}" for f in suspects.values())
-    places = (place for place, fact in suspects.items() if fact.finding.check != TRAINER)
-    return Match(tuple(_blamed(case, node, gpu) for node, gpu in places), why)
+    return Match(tuple(who for who, fact in suspects.items() if fact.finding.check != TRAINER), why)
 
 
 def _findings(case: Case) -> list[FindingReported]:
@@ -207,13 +207,14 @@ def _again(cause: Cause, case: Case) -> Match | None:
     return None
 
 
-def _blamed(case: Case, node: str, gpu: int | None) -> Suspect:
-    """Return the suspect for a GPU or node with the rank that sat there, if one did."""
-    known = case.state.nodes.get(node)  # type: ignore[call-overload]
-    for worker in case.state.workers.sitting(known.id) if known else ():
-        if gpu is not None and worker.gpu == gpu:
-            return Suspect(worker.node, worker.rank, gpu)
-    return Suspect(known.id if known else None, None, gpu)
+def _blamed(case: Case, fact: FindingReported, book: Runbook) -> Suspect:
+    """Return the suspect: the rank whose own error it is, or a GPU with the rank on it, or the node."""
+    gpu = gpu_of(fact.finding.component)
+    named = case.state.ranks_named(fact) if book.blames is Blame.RANK else ()
+    sitting = case.state.workers.sitting(fact.node)
+    on_gpu = (each for each in sitting if gpu is not None and each.gpu == gpu)
+    worker = next(chain(named, on_gpu), None)
+    return Suspect(worker.node, worker.rank, worker.gpu) if worker else Suspect(fact.node, None, gpu)
 
 
 def _in_log(pattern: re.Pattern[str], case: Case) -> Match | None:

@@ -63,7 +63,7 @@ def counts(state: State, node: Node, fact: FindingReported, rules: Rules) -> Non
 
 def _outlasted(node: Node, fact: FindingReported, state: State) -> bool:
     """Say whether an event went on although its node's job did, too: that is another fault of its GPU."""
-    job, component = state.job_on(node.id), fact.finding.component
+    job, component = group.job_hit(state, fact), fact.finding.component
     since = [at for at, where in node.app_xids if where == component]
     return job is not None and bool(since) and max(since) < job.advanced <= fact.happened
 
@@ -100,7 +100,7 @@ def _counted(state: State, node: Node, fact: FindingReported, rules: Rules) -> N
     renewed = [evidence.renew(state, incident, fact) for incident in state.open_incidents()]
     if any(renewed):
         return
-    is_asked = group.find(state, group.node_topic(state, node.id)) is not None
+    is_asked = group.find(state, group.topic_hit(state, fact)) is not None
     if is_asked and node.cordon is None and found.health is not Health.UNKNOWN:
         _weigh(state, node, fact, rules)
 
@@ -210,8 +210,7 @@ def _weigh(state: State, node: Node, fact: FindingReported, rules: Rules, *, wai
     if incident is None and not (books and critical and node.cordon is None):
         return
     if incident is None:
-        topic = group.node_topic(state, fact.node)
-        incident = group.join(state, topic, fact, state.job_on(fact.node))
+        incident = group.join(state, group.topic_hit(state, fact), fact, group.job_hit(state, fact))
     elif not books and not _in_a_log(fact.finding, rules):
         evidence.stand_by(state, incident, fact)
         return
@@ -271,7 +270,7 @@ def _asking(state: State, node: Node, fact: FindingReported, rules: Rules) -> In
     """Return the incident that this finding is evidence for: open, that cordoned the node, or reopened."""
     if node.cordon is not None:
         return state.open_incident(node.cordon.by)
-    known = group.find(state, group.node_topic(state, node.id)) or group.with_finding(state, fact)
+    known = group.find(state, group.topic_hit(state, fact)) or group.with_finding(state, fact)
     if known is None and fact.finding.health is Health.CRITICAL:
         return _shared(state, fact, rules) or group.reopen(state, rules, fact)
     return known

@@ -13,6 +13,7 @@ from sentinel.core.state.workers import Worker, WorkerTable
 from sentinel.model import codec
 from sentinel.model.action import Action
 from sentinel.model.counted import counted
+from sentinel.model.fact import FindingReported
 from sentinel.model.ids import ActionId, IncidentId, Instant, JobId, NodeId, Seconds, WorkerId
 from sentinel.model.incident import Incident
 from sentinel.model.judgement import Judgement
@@ -219,6 +220,13 @@ class State:
         """Return the job with a rank on this node; one that was stopped has none any more."""
         owners = (self.jobs[worker.job] for worker in self.workers.sitting(node))
         return next((job for job in owners if job.stage is not JobStage.STOPPED), None)
+
+    def ranks_named(self, fact: FindingReported) -> list[Worker]:
+        """Return the rank that a finding names, if it sits on that node; where no job is named, any job's."""
+        named = fact.finding.evidence
+        rank, job = named.get("rank"), named.get("job", "")
+        sitting = self.workers.sitting(fact.node) if rank is not None else ()
+        return [worker for worker in sitting if worker.rank == rank and job in ("", worker.job)]
 
     def in_turn(self) -> tuple[JobId, ...]:
         """Jobs in the order in which they get what is free: by priority, then by submission."""

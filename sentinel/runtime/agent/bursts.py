@@ -24,7 +24,7 @@ KINDS = 256
 """Bursts kept at a time. 800,000 lines in the field were of 29 kinds; more is somebody's noise, or attack."""
 OVERFLOW = "too-many-kinds"
 """Code of what is reported of events beyond that."""
-PARTS = ("owner", "rank", "place")
+PARTS = ("owner", "job", "rank", "place")
 """What else a check may say in its evidence that makes events another kind: whose process, which part."""
 OURS = "ours"
 """The owner of a process that is a rank or a standby."""

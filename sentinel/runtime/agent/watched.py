@@ -142,7 +142,7 @@ class Watched:
 
     def known(self) -> RankProcess:
         """Give it as the kernel's lines would name it."""
-        return RankProcess(self.pid, self.name, self.record.rank)
+        return RankProcess(self.pid, self.name, self.record.rank, self.record.job)
 
 
 def _identity(record: Record) -> tuple[str, str, int, int]:
