@@ -37,7 +37,8 @@ def apart(
 ) -> Round:
     """Have suspects measure with good nodes far away, and besides them good pairs; none if nobody is one.
 
-    First those who are doubted even if what is far excuses them. Who waits, or finds no place, measures with one near it with which all was well once.
+    First those who are doubted even if being far excuses them. Who waits, or finds no place, measures with
+    one near it with which all was well once.
     """
     suspects = [each for each in accused if each.kind != "rack" and {*nodes}.issuperset(each.nodes)]
     doubtful = {node for each in suspects for node in each.nodes}
