@@ -303,7 +303,7 @@ def _resolved(state: State, incident: Incident, rules: Rules) -> None:
     times = {**state.fresh(incident).times, "resolved": state.now}
     incident = state.change(incident, stage=Stage.RESOLVED, times=times, due=Due.NOTHING)
     state.await_no_evidence(incident.id)
-    staying = refused_evictions(incident, state) if incident.revision else {}
+    staying = refused_evictions(incident, state)
     _forget_refused(state, incident.id, [wanted for wanted, stays in staying.items() if stays])
     state.deadlines.drop(Timer.SETTLED.of(incident.id))
     prefix = Timer.AGAIN.of(incident.id)

@@ -432,6 +432,8 @@ class Checked(Simulated):
         self.command("prove", out[number % len(out)])
 
     def _do_undrain(self, rank: int, node: NodeId, number: int) -> None:
+        """Nobody answers in the very moment in which something is found."""
+        self.run(0.01)
         self.drained.discard(node)
         self.command("undrain", node)
 

@@ -25,6 +25,7 @@ def live(cluster: Drawn, episode: list[tuple[str, int]]) -> Checked:
 @example(([1.0], 4, 1, 1, 1), [("silence", 1), ("missing", 0), ("drain", 0), ("finding", 18)])
 @example(([1.0], 3, 1, 1, 1), [("drain", 0), ("drain", 1), ("command", 0)])
 @example(([0.25], 1, 1, 1, 0), [("raise", 0), ("crash", 0), ("again", 1), ("wait", 3), ("missing", 0)])
+@example(([1.0], 4, 1, 2, 0), [("tried_again", 17), ("trouble", 26), ("finding", 1), ("wait", 3)])
 def test_the_invariants_hold_after_every_fact(cluster: Drawn, episode: list[tuple[str, int]]) -> None:
     live(cluster, episode)
 

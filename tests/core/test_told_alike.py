@@ -60,6 +60,7 @@ def comes_out(cluster: Drawn, episode: Episode, delay: float) -> Any:
 @example(([1.0], 2, 1, 1, 2), [("silence", 29), ("slow", 17)])
 @example(([2.0], 4, 1, 4, 0), [("throttled", 18), ("wait", 23), ("silence", 0)])
 @example(([0.2, 1.7], 2, 1, 1, 2), [("finding", 12)])
+@example(([1.0], 2, 1, 1, 0), [("finding", 0), ("undrain", 0)])
 def test_what_is_told_twice_decides_nothing_more(cluster: Drawn, episode: Episode) -> None:
     once, twice = live(Checked, cluster, episode), live(ToldTwice, cluster, episode)
     assert [action.id for action in twice.decided] == [action.id for action in once.decided]

@@ -159,16 +159,17 @@ def refused_evictions(incident: Incident, state: State) -> dict[str, bool]:
     """Say of each eviction that was refused, or failed too often, whether it is still for people to decide.
 
     It is while the node is here and what was found there holds, or, if no check can tell, the incident lasts;
-    and while a node that is out is not empty.
+    and while a node that is out is not empty. Of one that passed before people were told only that is left.
     """
     found = {fact.node for fact in incident.evidence if isinstance(fact, FindingReported)}
     held = {fact.node for fact in holding(incident) if _stands(fact, state)}
     lasts = not incident.is_over
+    told = lasts or incident.revision > 0
     refused = (wanted.split() for name, wanted in state.refused if name == incident.id)
     names = (NodeId(words[1]) for words in refused if words[0] == "evict")
     return {
         f"evict {node.id}": _is_full(node, incident)
-        or (_is_here(node, incident) and (node.id in held if node.id in found else lasts))
+        or (told and _is_here(node, incident) and (node.id in held if node.id in found else lasts))
         for node in (state.nodes[name] for name in names if name in state.nodes)
     }
 
