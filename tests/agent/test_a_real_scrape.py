@@ -132,8 +132,9 @@ def cluster(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Cluster]:
 
 
 def steps(cluster: Cluster) -> bool:
-    goes = cluster.scrape()["sentinel_job_new_steps_total"]
-    return any(sample.value > 0 for sample in goes.samples)
+    served = cluster.scrape()
+    goes = (served[f"sentinel_job_{name}"] for name in ("new_steps_total", "effective_training_time_ratio"))
+    return all(any(sample.value > 0 for sample in each.samples) for each in goes)
 
 
 def agrees(name: str, family: Metric, row: Row) -> None:

@@ -181,7 +181,8 @@ def _holds(looks: Looks, case: Case, book: Runbook) -> Match | None:
     facts = [f for f in reversed(_findings(case)) if f.finding.code in codes and f.finding.health in BAD]
     if not facts:
         return None
-    suspects = {_blamed(case, fact, book): fact for fact in facts}
+    alike = {_named(fact): fact for fact in facts}  # of a storm of lines each place is looked up once
+    suspects = {_blamed(case, fact, book): fact for fact in alike.values()}
     why = "; ".join(f"{f.node} {f.finding.component}: {f.finding.summary}" for f in suspects.values())
     return Match(tuple(who for who, fact in suspects.items() if fact.finding.check != TRAINER), why)
 
@@ -205,6 +206,12 @@ def _again(cause: Cause, case: Case) -> Match | None:
     if len(ranks) == job.world >= case.rules.policy.several:
         return replace(found, why=f"{found.why}; all {job.world} ranks raised")
     return None
+
+
+def _named(fact: FindingReported) -> tuple[object, ...]:
+    """Give whom a finding names: the node, the part, and the rank."""
+    said = fact.finding.evidence
+    return fact.node, fact.finding.component, said.get("rank"), said.get("job")
 
 
 def _blamed(case: Case, fact: FindingReported, book: Runbook) -> Suspect:
