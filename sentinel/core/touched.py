@@ -105,7 +105,8 @@ class _Changes:
     _moves = False
     """The same but for workers that only wait: that may concern each incident of a job."""
     _spares = False
-    """Other nodes are without a rank, or a job does something else."""
+    """Other nodes are without a rank, a job does something else, or a node that is out is, say, to be proved:
+    what is left for people may be something else."""
 
     def __init__(self, state: State) -> None:
         self._state = state
@@ -124,6 +125,8 @@ class _Changes:
         self._nodes.add(name)
         if before is not None and now is not None and before.recent is not now.recent:
             self._found = True
+        if now is not None and now.cordon is not None:
+            self._spares = True
 
     def job(self, name: JobId, before: Job | None, now: Job | None) -> None:
         """Who waits for workers no more does something else, too; of many changes the first says all."""

@@ -7,6 +7,7 @@ from episodes import CLUSTERS, EPISODES
 from hypothesis import given
 from hypothesis import strategies as st
 from killed import AGENTS, Killed, drawn
+from launched import of_seed
 from msgspec.structs import replace
 
 from sentinel.core.fold import decide
@@ -69,3 +70,9 @@ def live_all(kind: type[Killed]) -> None:
 def test_a_planted_defect_is_found(defect: type[Killed]) -> None:
     with pytest.raises(AssertionError):
         live_all(defect)
+
+
+def test_a_page_tells_no_more_of_a_failed_proof_when_another_one_begins() -> None:
+    """Found among 100,000 kills: nothing of the node but that was different, and its incident was over."""
+    cluster, episode = of_seed(201781)
+    cluster.live(episode)
