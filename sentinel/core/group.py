@@ -43,7 +43,10 @@ def pace_topic(job: JobId) -> str:
 
 def node_topic(state: State, node: NodeId) -> str:
     """Topic of what happens on a node: its job's, if it has ranks."""
-    job = state.job_on(node)
+    return _topic(state.job_on(node), node)
+
+
+def _topic(job: Job | None, node: NodeId) -> str:
     return job_topic(job.id) if job else f"node:{node}"
 
 
@@ -56,8 +59,7 @@ def job_hit(state: State, fact: FindingReported) -> Job | None:
 
 def topic_hit(state: State, fact: FindingReported) -> str:
     """Topic of what a finding is about."""
-    job = job_hit(state, fact)
-    return job_topic(job.id) if job else f"node:{fact.node}"
+    return _topic(job_hit(state, fact), fact.node)
 
 
 def find(state: State, topic: str) -> Incident | None:

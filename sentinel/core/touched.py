@@ -104,9 +104,9 @@ class _Changes:
     """A job does something else, or a worker or a refusal is another: that may concern each job."""
     _moves = False
     """The same but for workers that only wait: that may concern each incident of a job."""
-    _spares = False
-    """Other nodes are without a rank, a job does something else, or a node that is out is, say, to be proved:
-    what is left for people may be something else."""
+    _tasks = False
+    """What is left for people may be something else: other nodes are without a rank, a job does something
+    else, or a node that is out is, say, to be proved."""
 
     def __init__(self, state: State) -> None:
         self._state = state
@@ -126,7 +126,7 @@ class _Changes:
         if before is not None and now is not None and before.recent is not now.recent:
             self._found = True
         if now is not None and now.cordon is not None:
-            self._spares = True
+            self._tasks = True
 
     def job(self, name: JobId, before: Job | None, now: Job | None) -> None:
         """Who waits for workers no more does something else, too; of many changes the first says all."""
@@ -136,7 +136,7 @@ class _Changes:
         self.any = True
         self._jobs.add(name)
         if before is None or now is None or _says_of_itself(before) != _says_of_itself(now):
-            self._turned = self._spares = self._moves = True
+            self._turned = self._tasks = self._moves = True
 
     def worker(self, _: object, before: Worker | None, now: Worker | None) -> None:
         """Of one that only waits for a seat no incident says anything."""
@@ -150,7 +150,7 @@ class _Changes:
             self._nodes.add(known.node)
 
     def spare(self, *_: object) -> None:
-        self.any = self._spares = True
+        self.any = self._tasks = True
 
     def incident(self, name: IncidentId, before: Incident | None, now: Incident | None) -> None:
         """Of its silent nodes something else may be said now."""
@@ -200,7 +200,7 @@ class _Changes:
             incidents.update(each.id for each in going)
         elif going:
             incidents.update(_concerned(state, going, nodes, concern))
-        if places or self._spares or (nodes and state.refused):
+        if places or self._tasks or (nodes and state.refused):
             incidents |= _left(state, rules)
         known = incidents.intersection(state.incidents) if incidents else incidents
         return known, nodes | self._quiet, jobs
