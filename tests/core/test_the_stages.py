@@ -10,7 +10,6 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from depth import tries
 from episodes import Checked
 from killed import drawn
 from simulated import Simulated
@@ -27,6 +26,7 @@ from sentinel.model.codec import encode, from_plain
 from sentinel.model.decision import Decision
 from sentinel.model.ids import JobId, NodeId
 from sentinel.model.policy import Policy
+from tests.depth import tries
 
 RECORDINGS = sorted((Path(__file__).parents[1] / "incidents").glob("*.jsonl"))
 BOOKS = runbooks.load()
