@@ -1,6 +1,7 @@
 """Wait until something can be read; unlike select(2) also with descriptors above 1023."""
 
 import select
+from collections.abc import Iterable
 from typing import Protocol, TypeAlias
 
 
@@ -13,6 +14,12 @@ Readable: TypeAlias = int | _Described
 
 def is_ready(source: Readable, within_s: float) -> bool:
     """Say whether there is something to read, or its end, within so many seconds."""
+    return bool(ready_of([source], within_s))
+
+
+def ready_of(sources: Iterable[Readable], within_s: float) -> set[int]:
+    """Give the descriptors that have something to read, or their end, as soon as one has: none if none."""
     poll = select.poll()
-    poll.register(source, select.POLLIN)
-    return bool(poll.poll(within_s * 1000))
+    for source in sources:
+        poll.register(source, select.POLLIN)
+    return {descriptor for descriptor, _ in poll.poll(within_s * 1000)}

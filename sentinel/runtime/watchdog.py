@@ -23,7 +23,7 @@ from sentinel.adapters.keys import KeyFileError, Keys
 from sentinel.model.action import Page, action_id
 from sentinel.model.ids import IncidentId, Seconds
 from sentinel.model.severity import Severity
-from sentinel.ready import is_ready
+from sentinel.ready import is_ready, ready_of
 from sentinel.redact import remember
 from sentinel.runtime import running
 from sentinel.runtime.health import Health
@@ -87,6 +87,8 @@ class Watchdog:
         self._pid_file = settings.cluster.state_dir / "controller.pid"
         self._log = settings.cluster.state_dir / "controller.log"
         self._child: Running | None = None
+        self._told = os.eventfd(0)
+        """Readable once somebody wants this to end: that is waited for as a controller's end is."""
         self._short_lives = self._hangs = 0
         self._fed = -SWITCH_EVERY_S
         self._feeding = threading.Thread()
@@ -102,10 +104,25 @@ class Watchdog:
         Raises OSError, before anything is started, for a state directory in which others may write.
         """
         private.make_folder(self._settings.cluster.state_dir)
+        pause = 0.0
         with self._only_one():
-            while True:
-                self._count(self._watch_one())
-                time.sleep(_pause(self._short_lives))
+            while not self._is_told(pause):
+                life = self._watch_one()
+                if not self._is_told():
+                    self._count(life)
+                pause = _pause(self._short_lives)
+            with contextlib.suppress(OSError):
+                self._pid_file.unlink(missing_ok=True)
+
+    def stop(self, *_: object) -> None:
+        """Have `run` stop the controller and return; for signal handlers, wherever in the code they run.
+
+        That is why nothing is raised: an exception is lost where it hits a destructor.
+        """
+        os.eventfd_write(self._told, 1)
+
+    def _is_told(self, within_s: Seconds = 0.0) -> bool:
+        return is_ready(self._told, within_s)
 
     def _watch_one(self) -> Life:
         """Watch a controller to its end. One that can't even be started had a short life."""
@@ -155,12 +172,19 @@ class Watchdog:
         return self._child
 
     def _outlive(self, controller: Running) -> Life:
-        """Return when the controller is gone; one that hangs is killed. Feed the switch meanwhile."""
+        """Return when the controller is gone; one that hangs is killed. Feed the switch meanwhile.
+
+        Told to stop, ask the controller to end, too.
+        """
         health, hung = Health(f"{self._settings.cluster.web_url}/healthz", controller.age), False
         answered = float("inf")
         try:
             with contextlib.suppress(ProcessLookupError), controller.held() as handle:
-                while not is_ready(handle, 1.0):
+                awaited = {handle, self._told}
+                while handle not in (ready := ready_of(awaited, 1.0)):
+                    if self._told in ready:
+                        controller.send(signal.SIGTERM)
+                        awaited.remove(self._told)
                     self._feed_aside()
                     health.ask_aside()
                     if health.answers:
@@ -246,15 +270,6 @@ class Watchdog:
         body += f"\nAsked of you: to see why, in {self._log}"
         page = action_id(name, "page", "on-call", 1)
         return Page(page, name, 1, title, body, "open", severity=Severity.CRITICAL.value)
-
-    def stop(self, *_: object) -> None:
-        """Stop the controller and end."""
-        if controller := self._adopt():
-            controller.send(signal.SIGTERM)
-            self._outlive(controller)
-        with contextlib.suppress(OSError):
-            self._pid_file.unlink(missing_ok=True)
-        sys.exit(0)
 
 
 def _secrets(settings: config.Settings) -> Iterator[str]:

@@ -5,6 +5,7 @@ import json
 import subprocess
 import threading
 import time
+from collections.abc import Callable
 from http.server import BaseHTTPRequestHandler, HTTPServer
 from pathlib import Path
 from typing import Any, NoReturn
@@ -19,12 +20,8 @@ from sentinel.runtime import watchdog as module
 from sentinel.runtime.watchdog import LONGEST_WAIT_S, Life, Watchdog
 
 
-class EnoughError(Exception):
-    """The test has seen enough."""
-
-
 class Stand:
-    """A watchdog whose pauses take no time, and whose pages are counted."""
+    """A watchdog whose pauses take no time, which is told to stop after so many; its pages are counted."""
 
     def __init__(self, root: Path, monkeypatch: pytest.MonkeyPatch, pauses: int) -> None:
         switch = "http://127.0.0.1:99999/ping"
@@ -33,20 +30,15 @@ class Stand:
         self.pauses: list[float] = []
         self.pages = 0
         self._enough = pauses
-        monkeypatch.setattr(module.time, "sleep", self._sleep)
+        monkeypatch.setattr(self.watchdog, "_is_told", self._told_within)
         monkeypatch.setattr(self.watchdog, "_tell", self._tell)
 
-    def _sleep(self, seconds: float) -> None:
-        self.pauses.append(seconds)
-        if len(self.pauses) == self._enough:
-            raise EnoughError
+    def _told_within(self, seconds: float = 0.0) -> bool:
+        self.pauses += [seconds] if seconds else []
+        return len(self.pauses) == self._enough
 
     def _tell(self, *_: str) -> None:
         self.pages += 1
-
-    def run(self) -> None:
-        with pytest.raises(EnoughError):
-            self.watchdog.run()
 
 
 def test_thousands_of_short_lives_are_paged_once_and_followed_by_another(
@@ -55,10 +47,57 @@ def test_thousands_of_short_lives_are_paged_once_and_followed_by_another(
     stand = Stand(tmp_path, monkeypatch, pauses=3_000)
     monkeypatch.setattr(stand.watchdog, "_start", lambda: 0)
     monkeypatch.setattr(stand.watchdog, "_outlive", lambda _pid: Life())
-    stand.run()
+    stand.watchdog.run()
     assert stand.pages == 1
     assert stand.pauses[:3] == [0.2, 0.4, 0.8]
     assert stand.pauses[-1] == LONGEST_WAIT_S
+
+
+class Dropped:
+    """Has somebody told in its destructor, where Python loses whatever is raised."""
+
+    def __init__(self, told: Callable[[], None]) -> None:
+        self._told = told
+
+    def __del__(self) -> None:
+        self._told()
+
+
+def starts() -> subprocess.Popen[bytes]:
+    return subprocess.Popen(["sleep", "60"])
+
+
+def ends_at_once() -> subprocess.Popen[bytes]:
+    return subprocess.Popen(["true"])
+
+
+def can_t_start() -> NoReturn:
+    raise OSError(errno.EAGAIN, "not now")
+
+
+@pytest.mark.parametrize("start", [starts, ends_at_once, can_t_start])
+def test_told_to_stop_wherever_its_code_is_it_ends_the_controller_and_starts_no_other(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, start: Callable[[], subprocess.Popen[bytes]]
+) -> None:
+    watchdog = Watchdog(config.Settings(cluster=config.Cluster(state_dir=tmp_path)), None)
+    begun: list[subprocess.Popen[bytes]] = []
+
+    def told_while_it_starts() -> running.Running:
+        Dropped(watchdog.stop)
+        begun.append(start())
+        return running.child(begun[-1].pid)
+
+    monkeypatch.setattr(watchdog, "_start", told_while_it_starts)
+    watchdog.run()
+    assert [each.poll() is None for each in begun] == [False] * (start is not can_t_start)
+
+
+def test_told_before_it_begins_it_starts_nothing(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    watchdog = Watchdog(config.Settings(cluster=config.Cluster(state_dir=tmp_path)), None)
+    monkeypatch.setattr(watchdog, "_start", can_t_start)
+    monkeypatch.setattr(watchdog, "_count", lambda life: pytest.fail(f"counted {life}"))
+    watchdog.stop()
+    watchdog.run()
 
 
 def test_one_that_never_answers_had_a_short_life_however_long_it_took_to_fail(
@@ -85,7 +124,7 @@ def test_a_controller_that_can_t_be_started_is_paged_once_and_tried_again(
 
     stand = Stand(tmp_path, monkeypatch, pauses=20)
     monkeypatch.setattr(subprocess, "Popen", fails)
-    stand.run()
+    stand.watchdog.run()
     assert stand.pages == 1
 
 
@@ -99,7 +138,7 @@ def test_a_note_that_a_full_disk_does_not_take_keeps_nobody_from_watching(
 
     monkeypatch.setattr(module.running, "text_of", fails)
     monkeypatch.setattr(stand.watchdog, "_watch_one", Life)
-    stand.run()
+    stand.watchdog.run()
 
 
 def test_a_page_that_can_t_be_sent_ends_no_watching(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
