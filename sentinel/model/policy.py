@@ -48,6 +48,11 @@ class Policy:
 
     stall_s: Seconds = number(2.2, 0.5, 3600.0)
     """A job without a new step for this long is stalled, if `stall_factor` median steps are shorter."""
+    stopped_s: Seconds = number(1.4, 0.5, 3600.0)
+    """The same where a rank's process is stopped, and no beat of it came for `beat_stale_s`: it is not slow.
+
+    `stall_s`, where that is less.
+    """
     stall_factor: float = number(2.6, 1.5, 100.0)
     """Median steps without progress that make a stall; under 3, so that a hang shows within 3 of them."""
     warm_up_stall_s: Seconds = number(5.0, 0.5, 3600.0)

@@ -12,7 +12,7 @@ from sentinel.core.state.rows import Job, JobStage
 from sentinel.model.fact import JobAdvanced, JobPaced
 from sentinel.model.ids import Instant, NodeId, Seconds, WorkerId
 from sentinel.model.policy import Policy
-from sentinel.model.report import NOT_RUNNING, RankBeat
+from sentinel.model.report import NOT_RUNNING, STOPPED, RankBeat
 
 LOSS_WINDOW = 64
 """Losses that the status page draws."""
@@ -95,8 +95,14 @@ class Progress:
         """Give the median of the last steps; before the first, what an earlier watch knew; 0 for unknown."""
         return median(self.durations) if self.durations else job.median_step_s
 
-    def limit(self, usual: Seconds, beats: Sequence[RankBeat], policy: Policy) -> Seconds:
-        """Give how long no new step may come: while all run, the first of a generation take longer."""
+    def limit(self, shortest: Seconds, beats: Sequence[RankBeat], policy: Policy) -> Seconds:
+        """Give how long no new step may come: `shortest` where a process is stopped for good, and not slow.
+
+        While all run, the first steps of a generation take longer than others.
+        """
+        if any(beat.state in STOPPED and beat.beat_age_s > policy.beat_stale_s for beat in beats):
+            return shortest
+        usual = max(shortest, policy.stall_s)
         is_warm = self.step - self.base > policy.warm_up_steps
         if is_warm or any(beat.state in NOT_RUNNING for beat in beats):
             return usual

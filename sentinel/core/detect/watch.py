@@ -190,6 +190,7 @@ class Watch:
         return any(now - self._heard.get(other, self._quiet_until) <= within for other in others)
 
     def _stalled(self, state: State, now: Instant) -> Iterator[Fact]:
+        least = min(self._policy.stopped_s, self._policy.stall_s)
         for job in state.jobs.values():
             progress = self._progress.get(job.id)
             if progress is None or progress.generation != job.generation:
@@ -197,13 +198,13 @@ class Watch:
             if progress.stalled and job.stage is not JobStage.RUNNING:
                 continue  # its stall has an incident already
             pace = progress.pace(job)
-            usual = max(self._policy.stall_s, self._policy.stall_factor * pace)
-            if now - progress.stepped_at <= usual:
+            shortest = max(least, self._policy.stall_factor * pace)
+            if now - progress.stepped_at <= shortest:
                 continue
             beats = list(self._job_beats(job, state, now))
             if not beats:
                 continue  # no node reports: that says nothing about the job
-            limit = progress.limit(usual, [beat for beat, _ in beats], self._policy)
+            limit = progress.limit(shortest, [beat for beat, _ in beats], self._policy)
             if now - progress.stepped_at <= limit or (age := self._still(job, progress, state)) <= limit:
                 continue
             if self._excused(job, progress, [beat for beat, _ in beats], now, age):
@@ -211,6 +212,7 @@ class Watch:
             if now - progress.excused_at <= limit:  # a slow save has just ended, the step still has to come
                 continue
             ranks = laggards([beat for beat, _ in beats], job.world, self._policy).ranks
+            usual = max(shortest, self._policy.stall_s)
             if age < self._policy.slow_phase_s and any(_moves(b, usual) for b, _ in beats if b.rank in ranks):
                 continue  # whom the others wait for has moved since: it is late, and does not stand still
             if progress.stalled and not progress.others(ranks, now, limit):
