@@ -69,9 +69,12 @@ BACK: Mapping[type, tuple[type, ...]] = {
     LinkLost: (LinkBack,),
     JournalFailed: (JournalBack, ControllerStarted),
     JobSlowed: (JobAtPace,),
-    RankSlow: (RankAtPace,),
+    RankSlow: (RankAtPace, JobAdvanced),
 }
-"""What is lost, and by what it is known to be back."""
+"""What is lost, and by what it is known to be back.
+
+The first step of another generation ends a rank's slowness: if it lasts it is told of that one, too.
+"""
 
 
 def mentions(incident: Incident, nodes: Collection[NodeId]) -> bool:

@@ -58,6 +58,8 @@ def _start(host: Host, root: Path, place: list[str], chosen: list[Host], step_s:
         "1",
         "--master-addr",
         chosen[0].address,
+        "--log-dir",  # else it leaves a folder in /tmp with each start
+        str(host.root / "torchrun"),
         "--module",
         "sentinel.demo.torchrun_script",
     ]

@@ -20,7 +20,8 @@ class Torchrun:
         """Run the workload as a script. Restarts on gloo are only reliable with a store of their own."""
         command = (
             *(peers.PYTHON, "-m", "torch.distributed.run", "--standalone"),
-            *(f"--nproc-per-node={WORLD}", "--max-restarts=3", HERE / "workload.py"),
+            *(f"--nproc-per-node={WORLD}", "--max-restarts=3"),
+            *(f"--log-dir={folder / 'logs'}", HERE / "workload.py"),
         )
         return run_command(command, {"TORCH_DISABLE_SHARE_RDZV_TCP_STORE": "1"}, trial, folder)
 
