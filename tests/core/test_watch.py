@@ -16,6 +16,7 @@ from sentinel.model.fact import (
     RankSlow,
 )
 from sentinel.model.ids import NodeId
+from sentinel.model.policy import Policy
 from sentinel.model.report import Hello, Report
 from sentinel.phases import SLOW_PHASES
 
@@ -81,6 +82,51 @@ def test_a_stopped_rank_is_no_slow_beginner() -> None:
     cluster.report(40)
     cluster.states[1] = "T"
     assert stands(cluster, (0, 1, 2), 12, 40) == 1
+
+
+def told_after(cluster: Watched, stops_after: int, for_reports: int) -> float:
+    """Stop rank 1 so many reports after the last step, and for so many; gives how long after it is told."""
+    for step in range(40):
+        cluster.report(step)
+    stepped = cluster.now
+    for number in range(20):
+        if number == stops_after:
+            cluster.stopped_at[1] = cluster.now
+        if number == stops_after + for_reports:
+            cluster.stopped_at[1] = None
+        if any(isinstance(fact, JobStalled) for fact in cluster.report(39)):
+            return cluster.now - stepped
+    return 0.0
+
+
+def test_a_stop_is_told_sooner_than_a_slow_step_would_be() -> None:
+    policy = Policy()
+    assert policy.stopped_s < told_after(Watched(), 0, 20) <= policy.stopped_s + 0.5 < policy.stall_s
+
+
+@pytest.mark.parametrize("stops_after", [2, 4, 6])
+def test_a_step_in_which_a_rank_was_stopped_for_a_moment_has_its_time(stops_after: int) -> None:
+    assert told_after(Watched(), stops_after, 3) > Policy().stall_s, "as a profiler or a debugger does"
+
+
+def test_who_is_stopped_late_in_a_step_stands_still_once_its_beats_stay_away() -> None:
+    policy = Policy()
+    cluster = Watched()
+    assert (
+        1.0 + policy.beat_stale_s
+        < told_after(cluster, 4, 20)
+        <= max(1.5 + policy.beat_stale_s, policy.stall_s)
+    )
+
+
+def test_of_a_job_with_long_steps_a_stop_is_told_after_as_many_of_them_as_a_stall() -> None:
+    cluster = Watched()
+    for step in range(40):
+        cluster.report(step, seconds=1.0)
+    stepped, cluster.stopped_at[1] = cluster.now, cluster.now
+    while not cluster.said(JobStalled):
+        cluster.report(39)
+    assert 2.6 < cluster.now - stepped <= 3.2
 
 
 @pytest.mark.parametrize("phase", ["setup", "load", "save", "snapshot", "evaluate", "training"])

@@ -25,6 +25,8 @@ class Watched(Simulated):
         self.phase = "collective"
         self.phase_since: list[float | None] = [None] * world
         """When each rank has entered its phase; None: just now."""
+        self.stopped_at: list[float | None] = [None] * world
+        """When each rank's process was stopped, and with it its beats; None: it runs."""
         self.mute: set[NodeId] = set()
 
     def report(self, step: int, seconds: float = 0.25) -> list[Fact]:
@@ -42,12 +44,14 @@ class Watched(Simulated):
         return facts
 
     def _beat(self, rank: int, step: int) -> RankBeat:
-        beat = self.beat(rank, self.phase, state=self.states[rank])
+        stopped = self.stopped_at[rank]
+        beat = self.beat(rank, self.phase, state=self.states[rank] if stopped is None else "T")
         entered = 4 * (step + 1) + self.entered[rank]
         return replace(
             beat,
             step=step,
             outside_s=self.outside[rank],
+            beat_age_s=beat.beat_age_s if stopped is None else self.now - stopped,
             phase_age_s=0.0 if (since := self.phase_since[rank]) is None else self.now - since,
             enqueued=entered,
             completed=entered - self.inside[rank],
