@@ -18,7 +18,10 @@ FORMS = (
         r"mce: \[Hardware Error\]: CPU \d{1,5}: Machine Check Exception: [0-9a-f]{1,16} Bank ",
         r"\[Hardware Error\]: (?:System Fatal error\.|Uncorrected, software )",
         r"(?:\{\d{1,9}\})?\[Hardware Error\]: event severity: (?:fatal|recoverable)",
+        r"SError Interrupt on CPU\d{1,5}, code 0x[0-9a-f]{8,16} -- ",
+        r"Internal error: synchronous external abort: ",
     ),
 )  # fmt: skip
-"""From drivers/edac/edac_mc.c, mm/memory-failure.c, arch/x86/kernel/cpu/mce and drivers/firmware/efi/cper.c.
+"""From drivers/edac/edac_mc.c, mm/memory-failure.c, arch/x86/kernel/cpu/mce, drivers/firmware/efi/cper.c and
+arch/arm64: its last two, of processors such as Grace, say that an access was not answered.
 An unhandlable page is one that the kernel could not give up after errors which the hardware did correct."""

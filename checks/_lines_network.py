@@ -21,7 +21,9 @@ FORMS = (
         r"mlx5_\w{8,56}:\d{1,6}:\(pid \d{1,10}\): (?:Detected insufficient power|Port module event\[error\])",
         r"NETDEV WATCHDOG: \S{1,32} \([^)]{1,32}\): transmit queue",
         rf"\w{{1,16}} {PCI} \S{{1,32}}: NETDEV WATCHDOG: CPU: \d{{1,5}}: transmit queue",
-        rf"\w{{1,16}} {PCI} \S{{1,32}}: TX timeout detected, ",
+        rf"\w{{1,16}} {PCI}:? \S{{1,32}}: (?:TX timeout detected(?:, |$)|tx_timeout recovery level )",
+        rf"\w{{1,16}} {PCI} \S{{1,32}}: Detected (?:Tx|Hardware) Unit Hang",
+        rf"{_MLX}mlx5_init_one failed with error code ",
         rf"{_EFA}The device didn't send any completion for admin cmd",
         rf"{_EFA}(?:Wait for completion \(polling\) timeout|Admin queue is closed)",
         rf"{_EFA}(?:Reset indication didn't turn|Device isn't ready, )",
@@ -30,10 +32,11 @@ FORMS = (
     form(
         "bond-link-down", "network", "a bond of network adapters has lost a link",
         r"(?:bonding: )?\S{1,16}: link status definitely down for interface ",
+        r"\S{1,16}: \(slave \S{1,16}\): link status definitely down, ",
         r"(?:bonding: )?\S{1,16}: now running without any active interface",
-        device=r"for interface (\S{1,16}),|^(?:bonding: )?(\S{1,16}): now running",
+        device=r"for interface (\S{1,16}),|: \(slave (\S{1,16})\): |^(?:bonding: )?(\S{1,16}): now running",
     ),
 )  # fmt: skip
 """From drivers/net/ethernet/mellanox/mlx5/core/health.c, net/sched/sch_generic.c (also as of Linux 6.8),
-bnxt.c, drivers/infiniband/hw/efa and drivers/net/bonding. What a driver's own bookkeeping complains of
-(`mlx5_cmd_check`, `hwrm req_type`) is none."""
+bnxt.c, drivers/net/ethernet/intel, drivers/infiniband/hw/efa and drivers/net/bonding, whose second form is
+of Linux 5.5. What a driver's own bookkeeping complains of (`mlx5_cmd_check`, `hwrm req_type`) is none."""

@@ -23,8 +23,10 @@ FORMS = (
         "pcie-link-down", "pcie", "a PCIe slot has lost its link or its device",
         rf"pcieport {PCI}: pciehp: Slot\(\S{{1,16}}\): (?:Link Down$|Card not present)",
         rf"pciehp {PCI}:pcie\d{{1,4}}: slot\(\S{{1,16}}\): Link Down event",
+        rf"\S{{1,32}} {PCI}: (?:Unable to|can't) change power state from .{{1,32}} inaccessible",
+        rf"\S{{1,32}} {PCI}: not ready \d{{1,8}}ms after .{{1,32}}; giving up",
         device=_DEVICE,
     ),
 )  # fmt: skip
 """From drivers/pci/pcie/aer.c (also with the words of Linux 7), dpc.c and
-drivers/pci/hotplug/pciehp_ctrl.c, whose second form is of Linux 4."""
+drivers/pci/hotplug/pciehp_ctrl.c, whose second form is of Linux 4; pci.c for who does not answer any more."""
