@@ -1,4 +1,4 @@
-"""Processors that are stuck, processes that are, and a kernel that fails itself."""
+"""Processors that are stuck or too hot, processes that are stuck, and a kernel that fails itself."""
 
 from sentinel.checks._lines import form
 
@@ -15,6 +15,10 @@ FORMS = (
         r"INFO: task .{1,16}:\d{1,10} blocked (?:in I/O wait )?for more than \d{1,6} seconds",
     ),
     form(
+        "overheated", "host", "a zone of the node is critically hot: the kernel turns the node off",
+        r"thermal thermal_zone\d{1,4}: (?:\S{1,32}: )?critical temperature reached",
+    ),
+    form(
         "oops", "kernel", "the kernel has met a defect of its own or of a driver",
         r"BUG: unable to handle (?:kernel |page fault for address)",
         r"BUG: kernel NULL pointer dereference, address: ",
@@ -27,6 +31,6 @@ FORMS = (
     ),
 )  # fmt: skip
 """From kernel/watchdog.c, kernel/workqueue.c, kernel/rcu/tree_stall.h, kernel/hung_task.c, mm/page_alloc.c,
-arch/*/mm/fault.c and arch/*/kernel/traps.c. `Oops: 0002 [#1]` follows what is here, and counts once. A
+drivers/thermal, arch/*/mm/fault.c and arch/*/kernel/traps.c. `Oops: 0002 [#1]` follows what is here, and counts once. A
 `WARNING: CPU:` of a driver is none: it says where, and goes on. All processors of a node can be stuck at
 once: none is named."""

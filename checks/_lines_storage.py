@@ -19,7 +19,7 @@ FORMS = (
         rf"EXT4-fs error \(device {_NAME}\)",
         rf"EXT[34]-fs \({_NAME}\): (?:Remounting filesystem read-only|I/O error while writing superblock)",
         rf"EXT4-fs \({_NAME}\): (?:Delayed block allocation failed for|failed to convert unwritten extents)",
-        rf"{_NAME}: writeback error on inode \d",
+        rf"{_DISK}: writeback error on inode \d",
         rf"Aborting journal on device {_NAME}",
         r"JBD2: (?:Detected IO errors while |I/O error when updating )",
         r"JBD2: Error -\d{1,4} detected when updating ",
