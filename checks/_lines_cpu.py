@@ -31,6 +31,6 @@ FORMS = (
     ),
 )  # fmt: skip
 """From kernel/watchdog.c, kernel/workqueue.c, kernel/rcu/tree_stall.h, kernel/hung_task.c, mm/page_alloc.c,
-drivers/thermal, arch/*/mm/fault.c and arch/*/kernel/traps.c. `Oops: 0002 [#1]` follows what is here, and counts once. A
-`WARNING: CPU:` of a driver is none: it says where, and goes on. All processors of a node can be stuck at
-once: none is named."""
+drivers/thermal, arch/*/mm/fault.c and arch/*/kernel/traps.c. `Oops: 0002 [#1]` follows what is here, and
+counts once. A `WARNING: CPU:` of a driver is none: it says where, and goes on. All processors of a node can
+be stuck at once: none is named."""
