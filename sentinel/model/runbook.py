@@ -105,8 +105,6 @@ class Runbook:
     """How sure a match makes us, 0..1."""
     explains: tuple[Cause, ...] = ()
     """Causes that are only this one's symptoms."""
-    stacks: bool = False
-    """Collect the ranks' stacks before anything is killed."""
     scope: Scope = Scope.JOB
     ends: Ends = Ends.STEP
     symptoms: tuple[Symptom, ...] = ()
