@@ -6,7 +6,7 @@ from typing import Any
 from msgspec.structs import replace
 
 from sentinel.model.ids import Instant, JobId, NodeId, Seconds, WorkerId
-from sentinel.model.report import NOT_RUNNING, ExitSeen, RankBeat
+from sentinel.model.report import NOT_RUNNING, STOPPED, ExitSeen, RankBeat
 from sentinel.phases import SLOW_PHASES
 
 COLLECTIVES = 4
@@ -36,10 +36,14 @@ class Process:
     """For how long it is stopped, and how often."""
     fields: dict[str, Any] = field(default_factory=dict)
     """Fields of its heartbeat record that the scenario has set."""
+    stopped: Instant | None = None
+    """When it was stopped, and its beats with it."""
 
-    def shows(self, fields: dict[str, Any]) -> None:
+    def shows(self, fields: dict[str, Any], now: Instant) -> None:
         """Set fields of its heartbeat record; none: they are again as they are by themselves."""
         self.fields = {**self.fields, **fields} if fields else {}
+        is_stopped = self.fields.get("state") in STOPPED
+        self.stopped = (self.stopped or now) if is_stopped else None
 
     def end(self, how: str) -> ExitSeen:
         """Say how it ended."""
@@ -179,7 +183,7 @@ class Gang:
             outside_s=OUTSIDE * self.step_s * process.slow * self.work,
             arrival=now,
             loss=1.0,
-            beat_age_s=0.1,
+            beat_age_s=0.1 if process.stopped is None else now - process.stopped,
             state="S",
             phase_age_s=max(0.0, now - self.moved),
             snapshot_step=step,

@@ -102,9 +102,9 @@ class Player:
             case s.CodeIsFixed():
                 self._gang.faults.clear()
             case s.Beat(rank, fields):
-                return self._to(self._rank(rank), lambda process: process.shows(fields))
+                return self._to(self._rank(rank), lambda process: process.shows(fields, self._world.now))
             case s.StandbyBeat(node, fields):
-                return self._to(self._standby(node), lambda process: process.shows(fields))
+                return self._to(self._standby(node), lambda process: process.shows(fields, self._world.now))
             case s.Slow(rank, factor):
                 return self._to(self._rank(rank), lambda process: setattr(process, "slow", factor))
             case s.Stutters(rank, stopped_s, every_s):

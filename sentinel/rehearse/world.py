@@ -233,7 +233,7 @@ class World:
         def turn(state: str) -> None:
             if not process.alive or (process.stutter != spec and state == "T"):
                 return
-            process.shows({"state": state})
+            process.shows({"state": state}, self.now)
             self.gangs[process.job].touch()
             after = stopped_s if state == "T" else every_s - stopped_s
             self.later(after, lambda: turn("S" if state == "T" else "T"))
