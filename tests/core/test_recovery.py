@@ -3,9 +3,11 @@
 import pytest
 from simulated import JOB, Simulated, ecc
 
+from sentinel.core.state.workers import WorkerStage
 from sentinel.model.action import Evict, Page, Refusal, Resume, StartWorker, StopWorker
 from sentinel.model.fact import Outcome, RankSlow
 from sentinel.model.finding import Finding, Health
+from sentinel.model.ids import NodeId
 
 
 def test_a_second_failure_during_recovery_is_repaired_in_the_same_incident() -> None:
@@ -25,6 +27,41 @@ def test_a_replacement_that_also_fails_is_replaced() -> None:
     cluster.crash(0)
     cluster.run(10)
     assert (len(cluster.incidents()), len(cluster.resumed()), cluster.going()) == (1, 2, True)
+
+
+def breaks_while_a_standby_starts(gpus: int, world: int) -> tuple[Simulated, NodeId]:
+    """Have rank 0 crash twice; the second time another standby is only just starting on its node."""
+    cluster = Simulated(gpus=gpus, world=world)
+    home = cluster.node(0)
+    cluster.crash(0)
+    while not any(w.node == home and w.stage is WorkerStage.STARTING for w in cluster.workers):
+        cluster.run(0.1)
+    cluster.crash(0)
+    cluster.run(0.4)
+    return cluster, home
+
+
+def test_a_lone_rank_goes_where_a_standby_is_warm_and_waits_for_none_that_starts() -> None:
+    cluster, home = breaks_while_a_standby_starts(gpus=1, world=2)
+    assert len(cluster.resumed()) == 2
+    assert cluster.node(0) != home
+
+
+def test_a_rank_beside_others_of_its_job_waits_for_a_standby_that_starts_there() -> None:
+    cluster, home = breaks_while_a_standby_starts(gpus=2, world=4)
+    assert len(cluster.resumed()) == 1, "its node's standby is starting"
+    cluster.run(cluster.rules.policy.start_s)
+    assert (cluster.node(0), cluster.going()) == (home, True)
+
+
+def test_a_rank_beside_others_that_waits_in_vain_goes_elsewhere() -> None:
+    cluster = Simulated(gpus=2, world=4)
+    home = cluster.node(0)
+    cluster.never_starts = {home}
+    for _ in range(2):
+        cluster.crash(0)
+        cluster.run(cluster.rules.policy.start_s + 2)
+    assert (cluster.node(0) != home, cluster.going()) == (True, True)
 
 
 def test_a_rank_that_hangs_during_an_eviction_is_not_seated_again() -> None:

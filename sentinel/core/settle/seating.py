@@ -117,6 +117,11 @@ class _Table:
         since = self.state.now - self.policy.start_s
         return any(worker.since >= since for worker in self.pool(node).starting)
 
+    def has_peers(self, node: NodeId) -> bool:
+        """Say whether ranks of this job stay on a node."""
+        here = self.state.workers.sitting(node)
+        return any(worker.job == self.job.id and self._stays(worker) for worker in here)
+
     def with_ready(self) -> Iterator[NodeId]:
         """Nodes that still have a warm standby and a GPU that may be free, by name."""
         if self.hosts is None:
@@ -277,9 +282,12 @@ def _seated(table: _Table) -> Seated:
 
 
 def _seat_ready(table: _Table, rank: int, old: Worker | None, avoid: NodeId | None) -> bool:
-    """Seat a warm standby: on the old node if there is one or one is starting, else on another node."""
+    """Seat a warm standby: on the old node if there is one, else on another node.
+
+    Beside ranks of its job, which it is near to, one that is starting is waited for.
+    """
     home = old.node if old and old.node != avoid else None
-    if home and not table.ready(home) and table.starting(home):
+    if home and not table.ready(home) and table.starting(home) and table.has_peers(home):
         return False
     at_home = [home] if home and table.ready(home) else []
     for name in chain(at_home, table.with_ready()):
