@@ -317,7 +317,7 @@ class Policy:
     place_s: Seconds = number(1.0, 0.0, 60.0)
     """A job waits this long for more nodes before it is placed: they join one by one."""
     start_s: Seconds = number(5.0, 0.1, 600.0)
-    """A worker is warm after about this: one that starts, or stands still, is worth so long a wait."""
+    """One that starts, or stands still, is worth so long a wait; until one was warm, it takes as long."""
     starts_at_once: int = number(40_000, 1, 1_000_000)
     """Workers that one decision starts; the others follow at once. So many take less than half a second."""
     start_attempts: int = number(3, 1, 100)

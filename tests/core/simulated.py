@@ -70,6 +70,7 @@ class Simulated:
         min_world: int = 1,
         policy: Policy | None = None,
         raise_at_start: Mapping[str, str] = MappingProxyType({}),
+        worker_starts_s: float = 0.5,
     ) -> None:
         self.rules = Rules(policy or Policy(), BOOKS)
         self.state, self.now, self.step, self.pid = State(), 1000.0, 0, 100
@@ -86,6 +87,7 @@ class Simulated:
         """What nodes find that measure together."""
         self.mute: set[str] = set()
         """Checks that give no answer in time where a node shows that it is well."""
+        self.worker_starts_s = worker_starts_s
         self.agent_starts_s = 0.5
         """How long it takes to start an agent."""
         self.flights: tuple[str, ...] = ()
@@ -101,7 +103,7 @@ class Simulated:
             self.tell(NodeJoined(self.now, NodeId(f"n{number}"), f"10.0.0.{number}", 1, gpus, "boot"))
         self.tell(JobSubmitted(self.now, JOB, world, "x:y", standbys, min_world))
         if not raise_at_start:
-            self.run(20)
+            self.run(20 + 2 * worker_starts_s)
             self.actions.clear()
 
     # --- time ------------------------------------------------------------------------------------------
@@ -146,7 +148,7 @@ class Simulated:
             case Refusal():
                 return
             case StartWorker():
-                self.later(0.5, lambda: self._started(action))
+                self.later(self.worker_starts_s, lambda: self._started(action))
             case Resume():
                 self.later(0.2, lambda: self._formed(action))
             case Probe(check=check) if check:

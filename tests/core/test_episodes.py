@@ -60,6 +60,7 @@ def test_the_same_facts_give_the_same_actions(cluster: Drawn, episode: list[tupl
     [("silence", 0), ("undrain", 1), ("crash", 0), ("finding", 6), ("wait", 1), ("missing", 0)],
 )
 @example(([1.0], 3, 1, 1, 1), [("slow", 0), ("finding", 0), ("silence", 29)])
+@example(([1.1], 2, 2, 3, 1), [("silence", 27), ("slow", 58), ("slow", 21)])
 def test_when_all_is_well_again_the_job_runs_or_says_why(
     cluster: Drawn, episode: list[tuple[str, int]]
 ) -> None:

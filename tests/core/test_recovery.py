@@ -29,13 +29,16 @@ def test_a_replacement_that_also_fails_is_replaced() -> None:
     assert (len(cluster.incidents()), len(cluster.resumed()), cluster.going()) == (1, 2, True)
 
 
-def breaks_while_a_standby_starts(gpus: int, world: int) -> tuple[Simulated, NodeId]:
-    """Have rank 0 crash twice; the second time another standby is only just starting on its node."""
-    cluster = Simulated(gpus=gpus, world=world)
+def breaks_while_a_standby_starts(
+    gpus: int, world: int, nodes: int = 4, takes: float = 0.5, after: float = 0.0
+) -> tuple[Simulated, NodeId]:
+    """Have rank 0 crash twice; the second time another standby has been starting on its node for so long."""
+    cluster = Simulated(nodes, gpus, world, worker_starts_s=takes)
     home = cluster.node(0)
     cluster.crash(0)
     while not any(w.node == home and w.stage is WorkerStage.STARTING for w in cluster.workers):
         cluster.run(0.1)
+    cluster.run(after)
     cluster.crash(0)
     cluster.run(0.4)
     return cluster, home
@@ -51,6 +54,26 @@ def test_a_rank_beside_others_of_its_job_waits_for_a_standby_that_starts_there()
     cluster, home = breaks_while_a_standby_starts(gpus=2, world=4)
     assert len(cluster.resumed()) == 1, "its node's standby is starting"
     cluster.run(cluster.rules.policy.start_s)
+    assert (cluster.node(0), cluster.going()) == (home, True)
+
+
+def test_a_rank_beside_others_waits_for_none_that_takes_longer_than_that() -> None:
+    cluster, home = breaks_while_a_standby_starts(gpus=2, world=4, takes=13.0)
+    assert len(cluster.resumed()) == 2, "the last one took 13 s to be warm"
+    assert cluster.node(0) != home
+
+
+def test_a_rank_beside_others_waits_for_one_that_is_nearly_warm() -> None:
+    cluster, home = breaks_while_a_standby_starts(gpus=2, world=4, takes=13.0, after=9.0)
+    assert len(cluster.resumed()) == 1
+    cluster.run(cluster.rules.policy.start_s)
+    assert (cluster.node(0), cluster.going()) == (home, True)
+
+
+def test_where_no_other_is_warm_the_one_at_home_is_waited_for() -> None:
+    cluster, home = breaks_while_a_standby_starts(gpus=2, world=2, nodes=1, takes=13.0)
+    assert len(cluster.resumed()) == 1
+    cluster.run(20.0)
     assert (cluster.node(0), cluster.going()) == (home, True)
 
 

@@ -12,6 +12,7 @@ from sentinel.core.fold import decide
 from sentinel.core.learn import ranks
 from sentinel.model.action import Action
 from sentinel.model.fact import Commanded, ControllerPaused, ControllerStarted, DeadlinePassed, Fact
+from sentinel.model.ids import NodeId
 
 Drawn = tuple[list[float], int, int, int, int]
 Episode = list[tuple[str, int]]
@@ -23,15 +24,23 @@ SEEDS = 10
 
 
 class ToldTwice(Checked):
-    """A cluster of which each outside fact is told twice; who asks twice for another try means it."""
+    """A cluster of which each outside fact is told twice, but for what a human says twice and means."""
 
     def _learned(self, fact: Fact) -> tuple[Action, ...]:
+        is_meant = self._is_meant(fact)
         actions = super()._learned(fact)
-        tries = isinstance(fact, Commanded) and fact.command == "retry"
-        if not (tries or isinstance(fact, OWN)):
+        if not (is_meant or isinstance(fact, OWN)):
             again = decide(self.state, fact, self.rules)
             assert again == (), f"{type(fact).__name__} was told before: {again}"
         return actions
+
+    def _is_meant(self, fact: Fact) -> bool:
+        """Another try, and the word that a node is well whose maintenance the same command has just ended."""
+        if not isinstance(fact, Commanded):
+            return False
+        node = self.state.nodes.get(NodeId(fact.target))
+        ends = fact.command == "undrain" and node is not None and node.maintained is not None
+        return ends or fact.command == "retry"
 
 
 def live(kind: type[Checked], cluster: Drawn, episode: Episode) -> Checked:
@@ -61,6 +70,7 @@ def comes_out(cluster: Drawn, episode: Episode, delay: float) -> Any:
 @example(([2.0], 4, 1, 4, 0), [("throttled", 18), ("wait", 23), ("silence", 0)])
 @example(([0.2, 1.7], 2, 1, 1, 2), [("finding", 12)])
 @example(([1.0], 2, 1, 1, 0), [("finding", 0), ("undrain", 0)])
+@example(([3.0], 6, 1, 1, 1), [("pace", 32), ("crash", 45), ("trouble", 19)])
 def test_what_is_told_twice_decides_nothing_more(cluster: Drawn, episode: Episode) -> None:
     once, twice = live(Checked, cluster, episode), live(ToldTwice, cluster, episode)
     assert [action.id for action in twice.decided] == [action.id for action in once.decided]

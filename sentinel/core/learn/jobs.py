@@ -91,8 +91,8 @@ def worker_ready(state: State, fact: WorkerReady) -> None:
         state.change(worker, stage=WorkerStage.STANDBY, pid=fact.pid, unwanted=late)
         if state.nodes[worker.node].misstarts or state.nodes[worker.node].start_error:
             state.change(state.nodes[worker.node], **STARTS)
-        if not late and job.lacking:
-            state.change(job, lacking=job.lacking - 1)
+        if not late:
+            state.change(job, lacking=max(0, job.lacking - 1), warms_s=fact.at - worker.since)
 
 
 def advanced(state: State, fact: JobAdvanced, rules: Rules) -> None:

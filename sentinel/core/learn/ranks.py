@@ -22,7 +22,7 @@ from sentinel.model.fact import (
     RankRaised,
     RankSlow,
 )
-from sentinel.model.ids import Instant, NodeId
+from sentinel.model.ids import ActionId, Instant, NodeId
 from sentinel.model.incident import Ask, Due, Incident
 from sentinel.model.report import DONE, GONE, UNKNOWN_END
 
@@ -260,11 +260,15 @@ def _asked(incident: Incident) -> set[NodeId]:
 def members_probed(state: State, fact: MembersProbed) -> None:
     """Nodes have measured together: what was found, or that nothing was, is evidence for who asked."""
     incident = state.open_incident(fact.incident)
-    if incident is None:
+    if incident is None or _is_answered(incident, fact.action):
         return
     state.deadlines.drop(Timer.MEMBERS.of(incident.id))
     incident = evidence.add(state, incident, fact)
     group.ask_for(state, incident, Due.CERTAIN if state.awaits_evidence(incident.id) else Due.ANY)
+
+
+def _is_answered(incident: Incident, order: ActionId) -> bool:
+    return any(isinstance(fact, MembersProbed) and fact.action == order for fact in incident.evidence)
 
 
 def _lost_at(incident: Incident) -> float:
@@ -344,11 +348,11 @@ def keeps_up(state: State, fact: RankAtPace) -> None:
 
 
 def slow(state: State, fact: RankSlow, rules: Rules) -> None:
-    """One rank holds up a healthy gang."""
+    """One rank holds up a healthy gang; while it does, no other is told to."""
     job = state.jobs.get(fact.job)
     if job is None or fact.generation != job.generation or job.stage is not JobStage.RUNNING:
         return
-    if state.nodes[fact.node].maintained is not None or job.straggler == fact.rank:
+    if state.nodes[fact.node].maintained is not None or job.straggler >= 0:
         return
     since = state.now - rules.policy.remembered_s
     known = job.slow_places(fact.rank, since)

@@ -2,7 +2,15 @@
 
 from collections.abc import Iterator
 
-from sentinel.core.evidence import breaks, has_symptom_since, holding, is_back, vouched, waits_together
+from sentinel.core.evidence import (
+    breaks,
+    has_symptom_since,
+    holding,
+    is_back,
+    symptoms,
+    vouched,
+    waits_together,
+)
 from sentinel.core.group import COMMON, job_topic, rests
 from sentinel.core.recovery import pause_s
 from sentinel.core.settle.ends import is_over, is_well
@@ -57,7 +65,7 @@ def _question(incident: Incident, ask: Ask, rules: Rules) -> Decision:
 
 
 def _members(incident: Incident, state: State, rules: Rules) -> list[Decision]:
-    """Have nodes measure together what may be behind it, once for each generation that it is about.
+    """Have nodes measure together what may be behind it, once for each generation that has shown it.
 
     That costs their network and processors something: no job that is well is disturbed, none of other people,
     and nobody while nothing may be done.
@@ -69,9 +77,10 @@ def _members(incident: Incident, state: State, rules: Rules) -> list[Decision]:
     if refuse_action(state, rules) or is_well(incident, state, rules):
         return []
     asked = {action.id for action in incident.actions if isinstance(action, Probe) and action.check}
-    if len(asked) > sum(isinstance(fact, MembersProbed) for fact in incident.evidence):
+    if asked - {fact.action for fact in incident.evidence if isinstance(fact, MembersProbed)}:
         return []  # the last probe is under way, or failed
-    names = {check: action_id(incident.id, "probe", check, job.generation) for check in checks}
+    of = max(getattr(fact, "generation", 0) for fact in symptoms(incident))
+    names = {check: action_id(incident.id, "probe", check, of) for check in checks}
     check = next((check for check, name in names.items() if name not in asked), None)
     seated = dict.fromkeys(worker.node for _, worker in state.seated(job))
     idle = (node.id for node in state.nodes.values() if node.usable and not state.workers.sitting(node.id))

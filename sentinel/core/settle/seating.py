@@ -113,9 +113,11 @@ class _Table:
         return self.pool(node).ready
 
     def starting(self, node: NodeId) -> bool:
-        """Say whether a worker will soon be warm on a node."""
-        since = self.state.now - self.policy.start_s
-        return any(worker.since >= since for worker in self.pool(node).starting)
+        """Say whether a worker will soon be warm on a node, by how long the job's last one took."""
+        soon = self.policy.start_s
+        takes, now = self.job.warms_s or soon, self.state.now
+        ages = (now - worker.since for worker in self.pool(node).starting)
+        return any(takes - soon <= age <= max(takes, soon) for age in ages)
 
     def has_peers(self, node: NodeId) -> bool:
         """Say whether ranks of this job stay on a node."""

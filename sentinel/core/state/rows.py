@@ -390,6 +390,8 @@ class Job(Struct, frozen=True, gc=False):
     """Its next generation, while it is not ordered."""
     lacking: int = 0
     """How many workers must become ready before seating again is worth its time."""
+    warms_s: Seconds = 0.0
+    """How long its last worker took from being started until it was warm; 0 while none has been."""
     stopped_at: Instant = 0.0
     """When it was stopped; who gets ready later is stopped, too."""
     halted: str = ""
