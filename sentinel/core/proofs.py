@@ -64,8 +64,12 @@ def gpus_of(node: Node) -> tuple[int, ...]:
 
 def is_bare(node: Node, state: State) -> bool:
     """Say whether no process of a job is left on a node that is out."""
-    emptied = node.cordon is not None and (node.is_empty or not node.cordon.is_ours)
-    return emptied and is_idle(node, state)
+    return is_emptied(node) and is_idle(node, state)
+
+
+def is_emptied(node: Node) -> bool:
+    """Say whether a node is out and nothing is to be done to empty it; what others drain is theirs."""
+    return node.cordon is not None and (node.is_empty or not node.cordon.is_ours)
 
 
 def is_idle(node: Node, state: State) -> bool:

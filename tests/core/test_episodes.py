@@ -79,6 +79,7 @@ PROMISE = "nothing, while Sentinel repairs it"
 @given(CLUSTERS, EPISODES)
 @example(([1.0], 1, 1, 1, 0), [("silence", 1)])
 @example(([1.0], 2, 1, 2, 0), [("maintain", 0), ("raise", 0), ("finding", 1), ("maintain", 1)])
+@example(([1.0], 4, 1, 1, 0), [("finding", 18), ("drain", 2)])
 def test_nobody_is_told_to_wait_for_a_repair_that_nobody_does(
     cluster: Drawn, episode: list[tuple[str, int]]
 ) -> None:

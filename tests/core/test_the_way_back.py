@@ -207,6 +207,29 @@ def test_a_node_that_was_drained_by_hand_is_proved_when_its_ranks_have_left() ->
     assert cluster.at(home).usable
 
 
+def test_who_was_evicted_and_then_drained_by_hand_is_proved_of_what_it_was_evicted_for() -> None:
+    cluster, bad = out()
+    cluster.command("drain", bad)
+    cluster.command("prove", bad)
+    cluster.finding(bad, replace(ecc(), health=Health.WARNING))
+    cluster.run(5)
+    assert stage(cluster, bad) is ProofStage.FAILED, "not even a warning of that"
+
+
+@pytest.mark.parametrize("after", [0.0, 0.01, 0.5, 30.0])
+@pytest.mark.parametrize("fails", [set[str](), {"Evict"}])
+def test_an_incident_whose_node_people_have_drained_since_ends(after: float, fails: set[str]) -> None:
+    cluster = Simulated()
+    bad, cluster.fails = cluster.node(0), fails
+    cluster.finding(bad, ecc())
+    cluster.run(after)
+    cluster.command("drain", bad)
+    cluster.run(60)
+    assert [incident.is_over for incident in cluster.incidents()] == [True]
+    assert cluster.going()
+    assert not cluster.at(bad).usable
+
+
 def test_a_node_that_is_not_out_has_nothing_to_prove() -> None:
     cluster = Simulated()
     spare = cluster.spare()

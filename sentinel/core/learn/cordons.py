@@ -14,11 +14,16 @@ from sentinel.model.ids import Instant, NodeId
 
 
 def drain(state: State, fact: Commanded) -> None:
-    """An operator wants a node empty; said again without a reason, the first one stands."""
+    """An operator wants a node empty; said again without a reason, the first one stands.
+
+    What it was out for before is still what it is to be shown well of.
+    """
     if (node := state.nodes.get(NodeId(fact.target))) is not None:
-        before = node.cordon if node.cordon is not None and node.cordon.by == OPERATOR else None
-        reason = fact.reason or (before.reason if before is not None else "")
-        cordon = Cordon(OPERATOR, reason, fact.at, gently=True, who=fact.who)
+        before = node.cordon
+        said = before.reason if before is not None and before.by == OPERATOR else ""
+        cordon = Cordon(OPERATOR, fact.reason or said, fact.at, gently=True, who=fact.who)
+        if before is not None:
+            cordon = replace(cordon, found=before.found, measured=before.measured)
         state.change(node, cordon=cordon, proof=None, rungs=(), repairing="")
         state.deadlines.drop(Timer.PROOF.of(node.id))
         state.deadlines.drop(Timer.REBOOT.of(node.id))

@@ -1,6 +1,7 @@
 """When an incident is over."""
 
 from sentinel.core import evidence, group
+from sentinel.core.proofs import is_emptied
 from sentinel.core.recovery import has_settled
 from sentinel.core.state import Rules, State
 from sentinel.core.state.rows import Job, JobStage
@@ -130,12 +131,15 @@ def _findings_are_over(incident: Incident, state: State, rules: Rules) -> bool:
 
 
 def _evictions_are_over(incident: Incident, state: State, rules: Rules) -> bool:
-    """Say whether its nodes are empty, but for those that stay, and no job is broken."""
+    """Say whether its nodes are empty, but for those that stay, and no job is broken.
+
+    One that people have drained since is theirs.
+    """
     job, diagnosis = state.job_of(incident), incident.diagnosis
     if diagnosis is None or rules.remedy_of(incident) not in (Remedy.EVICT, Remedy.DRAIN):
         return False
     unaffected = job is None or job.is_over or job.stage is JobStage.RUNNING
-    ours = [node for node in state.cordoned() if node.cordon and node.cordon.by == incident.id]
+    taken = [node for node in state.cordoned() if any(each.incident == incident.id for each in node.history)]
     actions = state.unfinished.values()
     more = any(isinstance(action, Evict) and action.incident == incident.id for action in actions)
-    return unaffected and not more and bool(ours) and all(node.is_empty for node in ours)
+    return unaffected and not more and bool(taken) and all(map(is_emptied, taken))
