@@ -216,12 +216,15 @@ def test_who_was_evicted_and_then_drained_by_hand_is_proved_of_what_it_was_evict
     assert stage(cluster, bad) is ProofStage.FAILED, "not even a warning of that"
 
 
+@pytest.mark.parametrize("bad", ["n1", "n4"], ids=["with a rank", "idle"])
 @pytest.mark.parametrize("after", [0.0, 0.01, 0.5, 30.0])
-@pytest.mark.parametrize("fails", [set[str](), {"Evict"}])
-def test_an_incident_whose_node_people_have_drained_since_ends(after: float, fails: set[str]) -> None:
+@pytest.mark.parametrize("fails", [set[str](), {"Evict"}], ids=["emptied", "not emptied"])
+def test_an_incident_whose_node_people_have_drained_since_ends(
+    bad: NodeId, after: float, fails: set[str]
+) -> None:
     cluster = Simulated()
-    bad, cluster.fails = cluster.node(0), fails
-    cluster.finding(bad, ecc())
+    cluster.fails = fails
+    cluster.finding(bad, xid(79))
     cluster.run(after)
     cluster.command("drain", bad)
     cluster.run(60)

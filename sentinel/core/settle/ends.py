@@ -4,7 +4,7 @@ from sentinel.core import evidence, group
 from sentinel.core.proofs import is_emptied
 from sentinel.core.recovery import has_settled
 from sentinel.core.state import Rules, State
-from sentinel.core.state.rows import Job, JobStage
+from sentinel.core.state.rows import Job, JobStage, Node
 from sentinel.core.state.timers import Timer
 from sentinel.model.action import Evict, Page
 from sentinel.model.fact import FindingReported, NodeSilent
@@ -139,7 +139,12 @@ def _evictions_are_over(incident: Incident, state: State, rules: Rules) -> bool:
     if diagnosis is None or rules.remedy_of(incident) not in (Remedy.EVICT, Remedy.DRAIN):
         return False
     unaffected = job is None or job.is_over or job.stage is JobStage.RUNNING
-    taken = [node for node in state.cordoned() if any(each.incident == incident.id for each in node.history)]
+    taken = [node for node in state.cordoned() if _took(incident, node)]
     actions = state.unfinished.values()
     more = any(isinstance(action, Evict) and action.incident == incident.id for action in actions)
     return unaffected and not more and bool(taken) and all(map(is_emptied, taken))
+
+
+def _took(incident: Incident, node: Node) -> bool:
+    mine = node.cordon is not None and node.cordon.by == incident.id
+    return mine or any(each.incident == incident.id for each in node.history)
