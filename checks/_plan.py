@@ -5,6 +5,7 @@ from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
 from sentinel.checks._apart import APART, apart
 from sentinel.checks._inside import inside
 from sentinel.checks._localise import Verdict, localise
+from sentinel.checks._suspects import Culprit
 from sentinel.checks._ways import FAR, FEW_NODES, Pair
 from sentinel.model.collective import Members, MemberSample, Round, tournament
 from sentinel.model.ids import NodeId
@@ -12,6 +13,8 @@ from sentinel.model.ids import NodeId
 MOST_ROUNDS = 20
 LOOKS = FEW_NODES - 1
 """Rounds after which a fault that shows in a third of them has shown, in all but one of 600 cases."""
+PAIR_LOOKS = 5
+"""So often has a pair met that is named: by less one seems so that meets a node which is slow at times."""
 FIRST = 8
 """Rounds before anybody is looked at again: in every second, where all others go far, and after LOOKS."""
 
@@ -36,7 +39,8 @@ def plan(nodes: Sequence[NodeId], samples: Sequence[MemberSample]) -> Round:
         return together
     verdict = localise(samples, hopeful=True)
     accused = [*verdict.culprits, *(each for alike in verdict.unclear for each in alike), *verdict.too_many]
-    if is_swept and not (verdict.open or verdict.unclear) and (is_alike or not accused):
+    is_sure = not (verdict.open or verdict.unclear or any(map(_is_early, verdict.culprits)))
+    if is_swept and is_sure and (is_alike or not accused):
         return []
     if not is_alike and number in APART and verdict.fabric and (verdict.open or accused):
         doubts = localise(samples)
@@ -59,9 +63,14 @@ def _of_few(nodes: Sequence[NodeId], samples: Sequence[MemberSample], number: in
     if number < 2 and not is_swept:
         return together
     verdict = localise(samples)
-    if is_swept and not (verdict.open or verdict.unclear):
+    if is_swept and not (verdict.open or verdict.unclear or any(map(_is_early, verdict.culprits))):
         return []
     return _refined(together, nodes, verdict, racks, met, number)
+
+
+def _is_early(named: Culprit) -> bool:
+    """Say whether a pair has met too seldom to tell it from a node that is slow at times."""
+    return named.kind == "pair" and named.looks < PAIR_LOOKS
 
 
 def pair_of(one: NodeId, other: NodeId) -> Pair:
@@ -156,13 +165,15 @@ def _refined(
     number: int,
 ) -> Round:
     """Put suspects with good nodes near them, and by turns pairs together again."""
+    early = [each.nodes for each in verdict.culprits if _is_early(each)]
     watched = [*(each for alike in verdict.unclear for each in alike), *verdict.watched]
     pairs = [suspect.nodes for suspect in watched if suspect.kind == "pair"]
     alone = [suspect.nodes[0] for suspect in watched if suspect.kind == "node"]
     blamed = [node for each in verdict.culprits if each.kind != "rack" for node in each.nodes]
     doubtful = {*alone, *blamed, *(node for pair in pairs for node in pair)}
     there = {*nodes}
-    first = [pair for pair in pairs if number % 2 == 0 and there.issuperset(pair)]
+    again = [*early, *pairs] if number % 2 == 0 else early
+    first = [pair for pair in again if there.issuperset(pair)]
     good = [node for node in nodes if node not in doubtful]
     place = {node: number for number, node in enumerate(nodes)}
     chosen, taken = list[Members](), {node for pair in first for node in pair}

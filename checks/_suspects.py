@@ -259,9 +259,13 @@ class Suspects:
         return [self._culprit("pair", pair, self._of_pair[pair]) for pair in pairs if self._lasts(pair)]
 
     def _lasts(self, pair: Pair) -> bool:
-        """Say whether a pair was never well where nobody knows the racks: else it may be an uplink."""
-        well = any("" in lag.way.racks and lag.of_best < FLOOR for lag in self._of_pair[pair])
-        return not well or len(self._nodes) <= FEW_NODES
+        """Say whether a pair was slow each time that it could show; else it may be a node, or an uplink."""
+        return not any(map(self._shows_well, self._of_pair[pair]))
+
+    def _shows_well(self, lag: Lag) -> bool:
+        if all(lag.way.racks):
+            return lag.behind < FLOOR and lag.hidden < FLOOR
+        return (lag.behind if len(self._nodes) <= FEW_NODES else lag.of_best) < FLOOR
 
     @cached_property
     def _slow_racks(self) -> list[Culprit]:

@@ -21,10 +21,12 @@ import subprocess
 import sys
 import time
 from contextlib import suppress
+from functools import partial
 from pathlib import Path
 from typing import Any
 
 from benchmarks.gpu.trainable import OUT_OF_BOUNDS
+from sentinel.core.state.rows import ProofStage
 from sentinel.demo.fault import GPU, Expected, Fault, Injection, Simple, pick
 from sentinel.demo.faults import FAULTS
 from sentinel.demo.keep import keep
@@ -34,6 +36,8 @@ from sentinel.demo.sandbox import Sandbox, SandboxError, wait
 from sentinel.heartbeat import counts_as_the_kernel
 
 JOB = {"backend": "nccl", "trainable": "benchmarks.gpu.trainable:GpuTrainer", "checkpoint_every": 200}
+IDLE = {"idle_probes": True, "idle_look_s": 5.0}
+"""A node without a rank passes its pre-flight as soon as it may."""
 
 
 def write_out_of_bounds(sandbox: Sandbox, chance: random.Random) -> Injection:
@@ -72,11 +76,15 @@ def main() -> int:
     listed = subprocess.run(["nvidia-smi", "-L"], check=True, capture_output=True, text=True).stdout
     options, faults = shape(len(listed.splitlines()))
     wrong = 0
-    with Sandbox.start(**options, step_seconds=0.05, nvml=True, job=JOB) as sandbox:
+    with Sandbox.start(**options, step_seconds=0.05, nvml=True, job=JOB, policy=IDLE) as sandbox:
         try:
             wait("training", 90.0, lambda: len(sandbox.steps()) > 1)
             for fault, seed in faults:
                 wrong += _inject(sandbox, fault, seed)
+            wrong += _take_back(sandbox)
+            for host in sandbox.cluster.nodes:
+                said = sandbox.http.get(f"{sandbox.url}/api/why/{host.name}").text
+                print(f"why {host.name}: {said}", flush=True)
         except SandboxError:
             wrong += 1
             raise
@@ -90,9 +98,7 @@ def main() -> int:
 
 def _inject(sandbox: Sandbox, fault: Fault, seed: int) -> bool:
     """Break something, print what came out, and say whether it was wrong."""
-    if fault is not AGAIN:  # undrained, a node's earlier failures count no more
-        for node in sandbox.cluster.nodes:
-            sandbox.command("undrain", target=node.name, who="benchmark")
+    failed = 0 if fault is AGAIN else _take_back(sandbox)
     asked = time.monotonic()
     wait("whole again", 120.0, sandbox.ready)
     print(f"whole again after {time.monotonic() - asked:.1f} s: {_nodes(sandbox)}", flush=True)
@@ -105,7 +111,36 @@ def _inject(sandbox: Sandbox, fault: Fault, seed: int) -> bool:
     print(json.dumps(result.to_plain()), flush=True)
     if fault in (XID, AGAIN):
         print(_since_the_line(result), flush=True)
-    return bool(result.wrong)
+    return bool(result.wrong or failed)
+
+
+def _take_back(sandbox: Sandbox) -> int:
+    """Have each node that is out prove that it is well, and count who can't; of others no failure counts."""
+    failed = 0
+    for host in sandbox.cluster.nodes:
+        name = host.name
+        if not _node(sandbox, name)["cordon"]:
+            sandbox.command("undrain", target=name, who="benchmark")
+            continue
+        asked = time.monotonic()
+        sandbox.command("prove", target=name, who="benchmark", reason="it is repaired")
+        wait(f"the proof of {name}", 180.0, partial(_is_proved, sandbox, name))
+        took, node = time.monotonic() - asked, _node(sandbox, name)
+        print(f"{name} after {took:.1f} s: {node['proof']}", flush=True)
+        if node["cordon"]:
+            failed += 1
+            sandbox.command("undrain", target=name, who="benchmark", reason="the benchmark goes on")
+    return failed
+
+
+def _is_proved(sandbox: Sandbox, name: str) -> bool:
+    node = _node(sandbox, name)
+    return not node["cordon"] or node["proof_stage"] in (ProofStage.FAILED, ProofStage.NOT_RUN)
+
+
+def _node(sandbox: Sandbox, name: str) -> dict[str, Any]:
+    nodes: list[dict[str, Any]] = (sandbox.status() or {}).get("nodes", [])
+    return next((node for node in nodes if node["node"] == name), {"cordon": "unknown", "proof_stage": ""})
 
 
 def _nodes(sandbox: Sandbox) -> str:

@@ -1,12 +1,14 @@
 """Which pairs measure next: the job's own paths first, everybody in time, suspects again and again."""
 
+import itertools
 from collections.abc import Callable
 from itertools import combinations
 
 import msgspec
 import pytest
 
-from sentinel.checks._plan import MOST_ROUNDS, plan
+from sentinel.checks._localise import localise
+from sentinel.checks._plan import MOST_ROUNDS, PAIR_LOOKS, plan
 from sentinel.model.collective import Members, MemberSample, Round
 from sentinel.model.ids import NodeId
 
@@ -24,6 +26,14 @@ def measured(together: Round, number: int, rate: Rate) -> list[MemberSample]:
         for pair, values in pairs
         for node in pair
     ]
+
+
+def met(nodes: list[NodeId], rate: Rate) -> list[MemberSample]:
+    samples, number = list[MemberSample](), 0
+    while together := plan(nodes, samples):
+        samples += measured(together, number, rate)
+        number += 1
+    return samples
 
 
 def rounds(nodes: list[NodeId], rate: Rate = lambda pair: 1.0) -> list[Round]:
@@ -92,6 +102,25 @@ def test_a_pair_that_was_slow_for_once_meets_again() -> None:
     slow = {NodeId("n010"), NodeId("n011")}
     done = rounds(nodes_of(64), lambda pair: 0.4 if {*pair} == slow else 1.0)
     assert sum({*pair} == slow for together in done for pair in together) > 2
+
+
+@pytest.mark.parametrize("count", [6, 12, 64, 128])
+@pytest.mark.parametrize("rate", [0.05, 0.6])
+def test_a_pair_is_named_that_is_slow_each_of_many_times(count: int, rate: float) -> None:
+    slow = NodeId("n002"), NodeId("n003")
+    samples = met(nodes_of(count), lambda pair: rate if {*pair} == {*slow} else 1.0)
+    assert [each.nodes for each in localise(samples).culprits] == [slow]
+    assert len({sample.round for sample in samples if {*sample.members} == {*slow}}) >= PAIR_LOOKS
+
+
+@pytest.mark.parametrize("count", [6, 12, 64, 128])
+@pytest.mark.parametrize("well", range(2, PAIR_LOOKS))
+def test_a_pair_that_was_well_for_once_is_none_that_is_bad(count: int, well: int) -> None:
+    """One of them is slow at times, and was so whenever it met the other: which one, nobody can tell."""
+    slow, looks = {NodeId("n002"), NodeId("n003")}, itertools.count()
+    samples = met(nodes_of(count), lambda pair: 0.1 if {*pair} == slow and next(looks) != well else 1.0)
+    assert next(looks) > well
+    assert localise(samples).culprits == ()
 
 
 def test_a_slow_node_meets_good_ones() -> None:

@@ -302,3 +302,16 @@ def test_one_that_was_started_and_stays_unheard_is_started_again_and_paged() -> 
     cluster.silence(node)
     cluster.run(14 + cluster.rules.policy.action_timeout_s + 5)
     assert (len(cluster.all(RestartAgent)), len(cluster.all(Page))) == (2, 1)
+
+
+def test_what_a_ping_found_belongs_to_the_incident_that_the_node_is_about_now() -> None:
+    """An operator had the job tried again, and it steps: the silence that came meanwhile is told apart."""
+    cluster = Simulated(nodes=3, gpus=2, world=2)
+    cluster.crash(0)
+    while not cluster.resumed():
+        cluster.run(0.05)
+    cluster.command("retry", "I-0001")
+    cluster.run(0.35)
+    cluster.silence(*cluster.state.nodes)
+    cluster.run(15)
+    assert cluster.causes() == ["rank-crash", "control-cut"]

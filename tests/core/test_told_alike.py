@@ -71,6 +71,7 @@ def comes_out(cluster: Drawn, episode: Episode, delay: float) -> Any:
 @example(([0.2, 1.7], 2, 1, 1, 2), [("finding", 12)])
 @example(([1.0], 2, 1, 1, 0), [("finding", 0), ("undrain", 0)])
 @example(([3.0], 6, 1, 1, 1), [("pace", 32), ("crash", 45), ("trouble", 19)])
+@example(([1.0, 1.0, 0.26, *[1.0] * 4], 3, 2, 2, 1), [("pace", 49), ("tried_again", 44), ("silence", 11)])
 def test_what_is_told_twice_decides_nothing_more(cluster: Drawn, episode: Episode) -> None:
     once, twice = live(Checked, cluster, episode), live(ToldTwice, cluster, episode)
     assert [action.id for action in twice.decided] == [action.id for action in once.decided]

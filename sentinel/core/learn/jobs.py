@@ -100,6 +100,8 @@ def advanced(state: State, fact: JobAdvanced, rules: Rules) -> None:
     job = state.jobs.get(fact.job)
     if job is None or fact.generation != job.generation or job.is_over:
         return
+    if job.stage is JobStage.RUNNING and fact.step <= job.high_step:
+        return  # it is known
     job = state.change(job, high_step=max(job.high_step, fact.step))
     affecting = state.incidents_of(job)
     for incident in affecting:

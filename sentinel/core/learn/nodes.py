@@ -134,7 +134,7 @@ def pinged(state: State, fact: NodePinged, rules: Rules) -> None:
     trains = job is not None and job.stage is JobStage.RUNNING and node.lives
     state.change(node, pinged=fact, lives=fact.step >= 0 or trains)
     state.set_deadline(Timer.PING.of(node.id), min(policy.ping_limit_s, policy.ping_s * pings))
-    incident = state.open_incident(fact.incident)
+    incident = state.open_incident(node.about) if node.about else None  # the one that asked may be over
     if incident is None:
         return
     incident = evidence.add(state, incident, fact)
