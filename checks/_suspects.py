@@ -123,9 +123,13 @@ class Suspects:
         return sorted([*nodes.values(), *pairs], key=lambda each: (-each.told, each.nodes))
 
     def suspects(self, share: float = 1.0) -> list[Culprit]:
-        """Give who may be bad, the likeliest first, if this share of what it takes is told."""
+        """Give who may be bad, the likeliest first, if this share of what it takes is told.
+
+        A pair is bad each time: else one of its nodes may be at times, which more rounds can tell.
+        """
         racks = [each for each in self._slow_racks if _is_shared(each)]
-        found = [*self._bad_nodes, *self._bad_pairs, *racks, *self._bad_groups()]
+        pairs = [each for each in self._bad_pairs if share < 1.0 or not any(map(_is_well, each.fine))]
+        found = [*self._bad_nodes, *pairs, *racks, *self._bad_groups()]
         found = [each for each in found if each.told >= share * each.needed]
         return sorted(found, key=lambda each: (each.needed - each.told, each.nodes))
 
@@ -259,13 +263,9 @@ class Suspects:
         return [self._culprit("pair", pair, self._of_pair[pair]) for pair in pairs if self._lasts(pair)]
 
     def _lasts(self, pair: Pair) -> bool:
-        """Say whether a pair was slow each time that it could show; else it may be a node, or an uplink."""
-        return not any(map(self._shows_well, self._of_pair[pair]))
-
-    def _shows_well(self, lag: Lag) -> bool:
-        if all(lag.way.racks):
-            return lag.behind < FLOOR and lag.hidden < FLOOR
-        return (lag.behind if len(self._nodes) <= FEW_NODES else lag.of_best) < FLOOR
+        """Say whether a pair was never well where nobody knows the racks: else it may be an uplink."""
+        well = any("" in lag.way.racks and lag.of_best < FLOOR for lag in self._of_pair[pair])
+        return not well or len(self._nodes) <= FEW_NODES
 
     @cached_property
     def _slow_racks(self) -> list[Culprit]:
@@ -359,6 +359,11 @@ class Suspects:
         if kind == "node" or rack:
             return needed
         return needed + size * (1 + math.log(len(self._nodes) / size))  # any so many could be this group
+
+
+def _is_well(lag: Lag) -> bool:
+    """Say whether a way has what others have, and no uplink that all share hides what it lacks."""
+    return lag.behind < FLOOR and lag.hidden < FLOOR
 
 
 def _is_inside(lag: Lag, one: Sequence[Lag], other: Sequence[Lag]) -> bool:
