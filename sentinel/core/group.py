@@ -329,5 +329,6 @@ def forget(state: State, rules: Rules) -> None:
     names = {incident.id for incident in old}.difference(kept)
     for name in sorted(names):
         state.incidents.drop(name)
-    for key in [key for key in state.refused if key[0] in names]:
+    full = {(node.cordon.by, f"evict {node.id}") for node in state.cordoned() if node.cordon}
+    for key in [key for key in state.refused if key[0] in names and key not in full]:
         state.refused.drop(key)

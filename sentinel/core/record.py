@@ -276,10 +276,14 @@ def _remember(state: State, job: Job, incident: Incident, cause: Cause) -> None:
 
 
 def _wants_other(state: State, incident: Incident, found: Diagnosis) -> None:
-    """What was refused of another remedy, and about nodes that are accused no more, is wanted no more."""
+    """What was refused of another remedy, and about nodes that are accused no more, is wanted no more.
+
+    A node that is out for its sake is to be emptied whatever it is called.
+    """
     waits.allow(state, incident.id)
     for node in incident.diagnosis.nodes if incident.diagnosis else ():
-        if node not in found.nodes:
+        cordon = state.nodes[node].cordon
+        if node not in found.nodes and not (cordon and cordon.by == incident.id):
             state.refused.drop((incident.id, f"evict {node}"))
 
 

@@ -23,7 +23,9 @@ def begins(state: State, job: Job, rules: Rules) -> None:
 
 
 def ends(state: State, job: Job, rules: Rules) -> None:
-    """It has stayed so for long enough: whatever breaks it next is another incident."""
+    """It has stayed so for long enough, if it still is: whatever breaks it next is another incident."""
+    if job.stage is not JobStage.RUNNING:
+        return
     if is_at_pace(job, rules.policy):
         state.change(job, paced_s=0.0)
     for incident in state.open_incidents():

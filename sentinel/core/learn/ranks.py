@@ -112,7 +112,9 @@ def _count_failure(
 
 
 def note_failure(state: State, job: Job, failed: tuple[Instant, int, NodeId, int], rules: Rules) -> None:
-    """Remember (when, rank, node, generation) of a failure, on the node's account and the job's."""
+    """Remember (when, rank, node, generation) of a failure, once, on the node's account and the job's."""
+    if failed in state.fresh(job).failed:
+        return
     node = state.nodes[failed[2]]
     state.change(node, failures=(*node.failures[-RECENT_FAILURES:], failed[0]))
     lately = [each for each in job.failed if each[0] > state.now - rules.policy.remembered_s]

@@ -89,7 +89,10 @@ def _signs_are_over(incident: Incident, state: State, rules: Rules) -> bool:
 
 
 def _all_is_back(incident: Incident, state: State) -> bool:
+    """Say whether all that was lost is back; a job that is over has no symptom any more."""
+    job = state.job_of(incident)
     lost = evidence.kinds(incident) & evidence.BACK.keys()
+    lost -= evidence.SYMPTOMS.keys() if job is None or job.is_over else set()
     back = all(evidence.is_back(incident, each) for each in lost)
     return back and not (_somebody_is_silent(incident, state) or evidence.unreported(incident))
 
