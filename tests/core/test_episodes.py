@@ -61,6 +61,41 @@ def test_the_same_facts_give_the_same_actions(cluster: Drawn, episode: list[tupl
 )
 @example(([1.0], 3, 1, 1, 1), [("slow", 0), ("finding", 0), ("silence", 29)])
 @example(([1.1], 2, 2, 3, 1), [("silence", 27), ("slow", 58), ("slow", 21)])
+@example(
+    ([1.0], 3, 1, 2, 1),
+    [("throttled", 3), ("slow", 51), ("silence", 0), ("trouble", 50), ("raise", 45)],
+)
+@example(
+    ([1.0], 4, 1, 3, 1),
+    [("standby_dies", 36), ("tried_again", 0), ("trouble", 20), ("silence", 8), ("ends", 19), ("crash", 1)],
+)
+@example(
+    ([1.0], 4, 1, 2, 2),
+    [
+        ("slow", 48),
+        ("silence", 0),
+        ("finding", 49),
+        ("silence", 38),
+        ("trouble", 43),
+        ("wait", 38),
+        ("ends", 41),
+    ],
+)
+@example(
+    ([0.5, 2.0], 5, 2, 4, 2),
+    [
+        ("pace", 37),
+        ("wait", 39),
+        ("prove", 25),
+        ("maintain", 49),
+        ("out_of_memory", 44),
+        ("wait", 34),
+        ("out_of_memory", 40),
+        ("control", 7),
+        ("slow", 0),
+        ("again", 27),
+    ],
+)
 def test_when_all_is_well_again_the_job_runs_or_says_why(
     cluster: Drawn, episode: list[tuple[str, int]]
 ) -> None:
@@ -80,6 +115,15 @@ PROMISE = "nothing, while Sentinel repairs it"
 @example(([1.0], 1, 1, 1, 0), [("silence", 1)])
 @example(([1.0], 2, 1, 2, 0), [("maintain", 0), ("raise", 0), ("finding", 1), ("maintain", 1)])
 @example(([1.0], 4, 1, 1, 0), [("finding", 18), ("drain", 2)])
+@example(([1.0], 2, 1, 1, 1), [("crash", 15), ("wait", 46), ("prove", 52), ("slow", 53)])
+@example(
+    ([1.0], 6, 2, 5, 2),
+    [("slow", 38), ("out_of_memory", 39), ("wait", 49), ("scheduler", 7), ("out_of_memory", 21)],
+)
+@example(
+    ([1.0], 3, 2, 4, 0),
+    [("down", 36), ("drain", 12), ("hang", 54), ("wait", 3), ("out_of_memory", 36), ("out_of_memory", 39)],
+)
 def test_nobody_is_told_to_wait_for_a_repair_that_nobody_does(
     cluster: Drawn, episode: list[tuple[str, int]]
 ) -> None:

@@ -40,7 +40,7 @@ class ToldTwice(Checked):
             return False
         node = self.state.nodes.get(NodeId(fact.target))
         ends = fact.command == "undrain" and node is not None and node.maintained is not None
-        return ends or fact.command == "retry"
+        return ends or fact.command in ("retry", "resume-actions")
 
 
 def live(kind: type[Checked], cluster: Drawn, episode: Episode) -> Checked:
@@ -72,6 +72,9 @@ def comes_out(cluster: Drawn, episode: Episode, delay: float) -> Any:
 @example(([1.0], 2, 1, 1, 0), [("finding", 0), ("undrain", 0)])
 @example(([3.0], 6, 1, 1, 1), [("pace", 32), ("crash", 45), ("trouble", 19)])
 @example(([1.0, 1.0, 0.26, *[1.0] * 4], 3, 2, 2, 1), [("pace", 49), ("tried_again", 44), ("silence", 11)])
+@example(([1.0], 5, 1, 3, 1), [("hang", 1), ("wait", 22), ("pace", 13)])
+@example(([1.0], 2, 1, 2, 0), [("pace", 20), ("hang", 38), ("silence", 2)])
+@example(([1.0], 4, 2, 4, 1), [("pace", 32), ("silence", 53), ("missing", 5)])
 def test_what_is_told_twice_decides_nothing_more(cluster: Drawn, episode: Episode) -> None:
     once, twice = live(Checked, cluster, episode), live(ToldTwice, cluster, episode)
     assert [action.id for action in twice.decided] == [action.id for action in once.decided]

@@ -247,7 +247,9 @@ def _ask(incident: Incident, left: tuple[str, ...], grade: Severity, state: Stat
 
 def _repairs(incident: Incident, state: State) -> bool:
     """Say whether anything is done about it, or was since it is called so: to look on is nothing."""
-    called = [told.at for told in incident.diagnoses if incident.diagnosis and told.is_like(incident.diagnosis)]
+    called = [
+        told.at for told in incident.diagnoses if incident.diagnosis and told.is_like(incident.diagnosis)
+    ]
     since = max(called, default=state.now)
     done = (action for at, action in incident.deeds if at is None or at >= since)
     return group.forms(state, incident) or not all(isinstance(action, LOOKS) for action in done)

@@ -65,9 +65,10 @@ def _is_the_jobs(incident: Incident, state: State, rules: Rules) -> bool:
 
 
 def _broke_of_something_else(incident: Incident, job: Job, state: State, rules: Rules) -> bool:
-    """Say whether it did not come again when people had its job tried again, which is stopped for another."""
+    """Say whether its job had gone on for long, or did when it was tried again, and is stopped for another."""
     tried = incident.retried and not evidence.has_symptom_since(incident, incident.retried)
-    if not tried or group.took_nodes(state, incident) or not _is_the_jobs(incident, state, rules):
+    passed = tried or group.rests(incident)
+    if not passed or group.took_nodes(state, incident) or not _is_the_jobs(incident, state, rules):
         return False
     return group.stopped(state, job) not in (None, incident)
 

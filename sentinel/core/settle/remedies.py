@@ -168,9 +168,15 @@ def _only_stands_still(incident: Incident, job: Job, state: State) -> bool:
     broke = broke or any(
         worker.rank >= 0 for worker in [*state.workers.gone(job.id), *state.workers.spent(job.id)]
     )
-    others = any(each.topic == job_topic(job.id) for each in state.open_incidents() if each.id != incident.id)
-    lost = broke or others or state.workers.done(job.id)
+    others = (each for each in state.open_incidents() if each.id != incident.id)
+    lost = broke or any(_broke(each, job) for each in others) or state.workers.done(job.id)
     return job.stage is JobStage.BROKEN and job.want is None and not lost
+
+
+def _broke(incident: Incident, job: Job) -> bool:
+    """Say whether it is about why a job broke, whatever it is called by now."""
+    mine = (fact.generation == job.generation for fact in breaks(incident) if fact.job == job.id)
+    return incident.topic == job_topic(job.id) or any(mine)
 
 
 def _bad_batches(incident: Incident) -> tuple[int, ...]:
