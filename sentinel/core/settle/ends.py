@@ -65,7 +65,7 @@ def _is_the_jobs(incident: Incident, state: State, rules: Rules) -> bool:
 
 
 def _broke_of_something_else(incident: Incident, job: Job, state: State, rules: Rules) -> bool:
-    """Say whether its job had gone on for long, or did when it was tried again, and stopped for another."""
+    """Say whether its job went on for long, or when it was tried again, and is stopped for another."""
     tried = incident.retried and not evidence.has_symptom_since(incident, incident.retried)
     passed = tried or group.rests(incident)
     if not passed or group.took_nodes(state, incident) or not _is_the_jobs(incident, state, rules):
