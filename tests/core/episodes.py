@@ -329,7 +329,7 @@ class Checked(Simulated):
         """A rank takes its work for done, or all do; then the job may be asked for once more."""
         wanted = self.job.wanted
         for each in range(len(self.seats)) if number % 3 else [rank]:
-            if self.seats:
+            if each < len(self.seats):
                 self.crash(each, "exit 0")
         if number % 3 == 1:
             self.run(number % 2)
