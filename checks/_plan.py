@@ -39,8 +39,7 @@ def plan(nodes: Sequence[NodeId], samples: Sequence[MemberSample]) -> Round:
         return together
     verdict = localise(samples, hopeful=True)
     accused = [*verdict.culprits, *(each for alike in verdict.unclear for each in alike), *verdict.too_many]
-    is_sure = not (verdict.open or verdict.unclear or any(map(_is_early, verdict.culprits)))
-    if is_swept and is_sure and (is_alike or not accused):
+    if is_swept and _is_sure(verdict) and (is_alike or not accused):
         return []
     if not is_alike and number in APART and verdict.fabric and (verdict.open or accused):
         doubts = localise(samples)
@@ -63,9 +62,14 @@ def _of_few(nodes: Sequence[NodeId], samples: Sequence[MemberSample], number: in
     if number < 2 and not is_swept:
         return together
     verdict = localise(samples)
-    if is_swept and not (verdict.open or verdict.unclear or any(map(_is_early, verdict.culprits))):
+    if is_swept and _is_sure(verdict):
         return []
     return _refined(together, nodes, verdict, racks, met, number)
+
+
+def _is_sure(verdict: Verdict) -> bool:
+    """Say whether more rounds would tell nothing more of anybody."""
+    return not (verdict.open or verdict.unclear or any(map(_is_early, verdict.culprits)))
 
 
 def _is_early(named: Culprit) -> bool:

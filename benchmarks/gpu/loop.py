@@ -140,7 +140,8 @@ def _is_proved(sandbox: Sandbox, name: str) -> bool:
 
 def _node(sandbox: Sandbox, name: str) -> dict[str, Any]:
     nodes: list[dict[str, Any]] = (sandbox.status() or {}).get("nodes", [])
-    return next((node for node in nodes if node["node"] == name), {"cordon": "unknown", "proof_stage": ""})
+    unknown = {"cordon": "unknown", "proof": "", "proof_stage": ""}
+    return next((node for node in nodes if node["node"] == name), unknown)
 
 
 def _nodes(sandbox: Sandbox) -> str:

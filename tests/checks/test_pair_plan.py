@@ -29,19 +29,19 @@ def measured(together: Round, number: int, rate: Rate) -> list[MemberSample]:
 
 
 def met(nodes: list[NodeId], rate: Rate) -> list[MemberSample]:
-    samples, number = list[MemberSample](), 0
-    while together := plan(nodes, samples):
-        samples += measured(together, number, rate)
-        number += 1
-    return samples
+    return probe(nodes, rate)[1]
 
 
 def rounds(nodes: list[NodeId], rate: Rate = lambda pair: 1.0) -> list[Round]:
+    return probe(nodes, rate)[0]
+
+
+def probe(nodes: list[NodeId], rate: Rate) -> tuple[list[Round], list[MemberSample]]:
     samples, done = list[MemberSample](), list[Round]()
     while together := plan(nodes, samples):
         samples += measured(together, len(done), rate)
         done.append(together)
-    return done
+    return done, samples
 
 
 @pytest.mark.parametrize("count", [0, 1, 2, 3, 4, 7, 8, 17, 18, 65, 128])
